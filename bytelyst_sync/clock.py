@@ -1,0 +1,48 @@
+"""Time: the wall clock for what is stored, a monotonic one for every wait.
+
+Deadlines are monotonic, so that neither a clock that is set nor a frozen one can stretch a wait.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+from typing import Protocol
+
+__all__ = ["Clock", "SystemClock", "as_datetime"]
+
+
+class Clock(Protocol):
+    """What the engine asks for the time."""
+
+    def wall(self) -> float:
+        """Seconds since the epoch, as the system believes."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only go forwards, from an arbitrary start."""
+        ...
+
+
+class SystemClock:
+    """The machine's clocks.
+
+    Test tools that freeze time replace the functions of ``time`` wherever a module's globals
+    name them. They may freeze the wall clock; they must not freeze waits, so the monotonic one
+    is kept where they do not look.
+    """
+
+    _monotonic = staticmethod(time.monotonic)
+
+    def wall(self) -> float:
+        """Seconds since the epoch."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start."""
+        return self._monotonic()
+
+
+def as_datetime(seconds: float) -> datetime:
+    """An aware UTC datetime."""
+    return datetime.fromtimestamp(seconds, timezone.utc)

@@ -1,0 +1,73 @@
+"""One configured entity with everything the engine needs to know of it at hand."""
+
+from __future__ import annotations
+
+import attrs
+
+from bytelyst_sync.config import EntityConfig, OnConflict, SyncConfig
+from bytelyst_sync.dialect import Dialect
+from bytelyst_sync.errors import UnknownEntityError
+from bytelyst_sync.model import ConflictStrategy
+
+__all__ = ["Entities", "Entity", "compile_entities"]
+
+
+@attrs.frozen(eq=False)
+class Entity:
+    """An ``EntityConfig`` with the engine's defaults filled in."""
+
+    name: str
+    config: EntityConfig
+    dialect: Dialect
+    strategy: ConflictStrategy
+    on_conflict: OnConflict | None
+    bookkeeping: frozenset[str]
+    """Fields that the server sets: never a difference between two states of a record."""
+
+    @property
+    def id_field(self) -> str:
+        """The field that holds the id."""
+        return self.config.id_field
+
+    @property
+    def replica(self) -> bool:
+        """Whether a local copy is kept."""
+        return self.config.replica
+
+    @property
+    def server_ids(self) -> bool:
+        """Whether the server gives the ids."""
+        return self.config.id_source == "server"
+
+    @property
+    def patch_rule(self) -> str:
+        """What an update does to a record; without a local copy its data is the whole record."""
+        return self.dialect.patch
+
+
+class Entities(dict[str, Entity]):
+    """The entities by name; an unknown name raises ``UnknownEntityError``."""
+
+    def __missing__(self, name: str) -> Entity:
+        raise UnknownEntityError(
+            f"unknown entity {name!r}; configured are {', '.join(map(repr, sorted(self)))}",
+            entity=str(name),
+        )
+
+
+def compile_entities(config: SyncConfig) -> Entities:
+    """The entities of a configuration."""
+    made = Entities()
+    for name, entity in config.entities.items():
+        dialect = config.dialect if entity.dialect is None else entity.dialect
+        own_fields = (*dialect.server_fields, *dialect.updated_at)
+        versions = (each[6:] for each in dialect.version if each.startswith("field:"))
+        made[name] = Entity(
+            name,
+            entity,
+            dialect,
+            config.conflict if entity.conflict is None else entity.conflict,
+            config.on_conflict if entity.on_conflict is None else entity.on_conflict,
+            frozenset((*own_fields, *versions)),
+        )
+    return made

@@ -1,0 +1,1 @@
+"""The rules: pure functions of values, one module for each table of the contract."""

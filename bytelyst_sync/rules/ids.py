@@ -1,0 +1,58 @@
+"""Ids: one record has one key, and a key never addresses another resource.
+
+Ids compare as strings: ``7`` and ``"7"`` are one record (SPEC §2). What a URL would misread is
+percent-encoded; what no encoding can save is refused (SPEC §6).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import quote
+
+from bytelyst_sync.errors import InvalidDataError
+
+__all__ = ["LOCAL_PREFIX", "is_local", "record_key", "url_segment"]
+
+LOCAL_PREFIX = "local-"
+"""What ids begin with that stand in until the server gives one (``id_source="server"``)."""
+
+
+def record_key(value: Any, entity: str, field: str) -> str:
+    """The key of the record that has this id; ``InvalidDataError`` if it can be none."""
+    path = f"$.{field}"
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise InvalidDataError(
+            f"{entity}: the id at {path} is a {type(value).__name__}; "
+            "an id is a non-empty string or a whole number",
+            path=path,
+            entity=entity,
+        )
+    key = str(value)
+    problem = _problem(key)
+    if problem:
+        raise InvalidDataError(
+            f"{entity}: the id {key[:80]!r} at {path} {problem}", path=path, entity=entity
+        )
+    return key
+
+
+def _problem(key: str) -> str | None:
+    if not key:
+        return "is empty; leave the field out to have one made"
+    if ".." in key.split("/") or "." in key.split("/"):
+        return "has a '.' or '..' segment, which URLs resolve away; use another id"
+    if any(ord(char) < 32 or ord(char) == 127 for char in key):
+        return "has control characters; use another id"
+    if any(0xD800 <= ord(char) <= 0xDFFF for char in key):
+        return "has a lone surrogate, which UTF-8 cannot carry; use another id"
+    return None
+
+
+def url_segment(key: str) -> str:
+    """The key as one segment of a URL's path."""
+    return quote(key, safe="")
+
+
+def is_local(key: str) -> bool:
+    """Whether this id was made here to stand in for one that the server will give."""
+    return key.startswith(LOCAL_PREFIX)
