@@ -1,0 +1,342 @@
+"""One opened database file: its connections, and how they are opened and checked.
+
+Who owns what: a ``Database`` stands for one file (by device and inode), not for a path; when the
+path turns out to be another file, it is retired and another ``Database`` opened. The writer
+connection belongs to whoever holds the write guard; a closed one is ``None``. Read connections are
+lent to one thread at a time; one plain lock guards the list of idle ones, and another the
+connection that ``PRAGMA data_version`` is asked on. Read connections are opened read-only, so that
+closing one never checkpoints; the writer is closed last, under the guard. SQLite itself neither
+checkpoints nor deletes the WAL when a connection to a file is closed that was moved away.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+from bytelyst_sync.errors import StorageError, StorageFullError
+from bytelyst_sync.storage import schema
+from bytelyst_sync.storage.migrations import APPLICATION_ID, bring_up_to_date
+from bytelyst_sync.storage.sqlite_errors import newer
+
+__all__ = [
+    "PAGE_BYTES",
+    "Database",
+    "Identity",
+    "Moved",
+    "Settings",
+    "beside",
+    "connect",
+    "identity_of",
+    "open_database",
+    "telling",
+]
+
+Identity = tuple[int, int]
+
+PAGE_BYTES = 4096
+_SMALLEST = 512
+_IDLE_READERS = 8
+_DRAIN_PAUSE_S = 0.0005
+_CACHED_STATEMENTS = 256
+_WAL_PAGES = 1000
+_WAL_BYTES = 8 * 1024 * 1024
+_CHECK_WAL_EVERY = 256
+
+
+class Moved(Exception):  # noqa: N818  a turn of events, handled inside
+    """The path names another file, or none, by now."""
+
+
+@attrs.frozen
+class Settings:
+    """How a database is opened."""
+
+    path: Path
+    full: bool
+    busy_timeout_s: float
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """A file that belongs to this one: its name with something added."""
+    return path.with_name(path.name + suffix)
+
+
+def identity_of(path: Path) -> Identity | None:
+    """Which file the path names, ``None`` if that cannot be told. Never opens it.
+
+    (On POSIX, closing any descriptor of a file drops the locks that SQLite holds on it.)
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116  half the time of Path.stat, and it is in every commit
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+class Database:
+    """The connections to one file."""
+
+    def __init__(self, settings: Settings, identity: Identity, writer: sqlite3.Connection) -> None:
+        self.path = settings.path
+        self.identity = identity
+        self.writer: sqlite3.Connection | None = writer
+        self.finalizer: weakref.finalize[..., object] | None = None
+        self._settings = settings
+        self._idle: list[sqlite3.Connection] = []
+        self._idle_lock = threading.Lock()
+        self._lent = 0
+        self._retired = False
+        self._watcher: sqlite3.Connection | None = None
+        self._watcher_lock = threading.Lock()
+        self._commits = 0
+        self._wal = beside(settings.path, "-wal")
+        self._wal_identity = identity_of(self._wal)
+
+    def is_current(self) -> bool:
+        """Whether the path still is this file."""
+        return identity_of(self.path) == self.identity
+
+    def borrow(self) -> sqlite3.Connection:
+        """A read connection for this thread; ``Moved`` if this file is not to be used any more."""
+        with self._idle_lock:
+            if self._retired:
+                raise Moved
+            self._lent += 1
+            if self._idle:
+                return self._idle.pop()
+        try:
+            return self._open_reader()
+        except BaseException:
+            with self._idle_lock:
+                self._lent -= 1
+            raise
+
+    def give_back(self, connection: sqlite3.Connection, sound: bool = True) -> None:
+        """Takes back a lent connection, in no transaction; closes it if it is of no more use."""
+        keep = False
+        try:
+            with self._idle_lock:
+                keep = sound and not self._retired and len(self._idle) < _IDLE_READERS
+                if keep:
+                    self._idle.append(connection)
+        finally:
+            if not keep:
+                connection.close()
+            with self._idle_lock:
+                self._lent -= 1
+
+    def drain(self, timeout_s: float) -> bool:
+        """Lends nothing any more, and waits; true if everything was given back in time."""
+        deadline = time.monotonic() + timeout_s
+        with self._idle_lock:
+            self._retired = True
+        while self._lent:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_DRAIN_PAUSE_S)
+        return True
+
+    def data_version(self) -> int:
+        """Differs from before if another connection has committed since."""
+        with self._watcher_lock:
+            if self._retired:
+                raise Moved
+            if self._watcher is None:
+                self._watcher = self._open_reader()
+            return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
+
+    def tend_wal(self) -> bool:
+        """After a commit, under the guard: keeps the WAL short; false if this is to be retired.
+
+        So it is if somebody deleted the WAL: what was committed is then brought into the database
+        itself, for others do not see what is written to a WAL without a name.
+        """
+        self._commits += 1
+        found = identity_of(self._wal)
+        if self._wal_identity is None:
+            self._wal_identity = found
+        is_there = found == self._wal_identity
+        if is_there and self._commits % _CHECK_WAL_EVERY:
+            return True
+        try:
+            if self.writer and not (is_there and self._wal.stat().st_size <= _WAL_BYTES):
+                self._checkpoint(self.writer)
+        except (sqlite3.Error, OSError):
+            return False  # the commit stands; whatever it is will be told of at the next one
+        return is_there
+
+    def _checkpoint(self, writer: sqlite3.Connection) -> None:
+        """Does what it can while others read, without waiting for them."""
+        writer.execute("PRAGMA busy_timeout=0")
+        try:
+            writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        finally:
+            timeout_ms = int(self._settings.busy_timeout_s * 1000)
+            writer.execute(f"PRAGMA busy_timeout={timeout_ms}")
+
+    def close(self) -> None:
+        """Closes what is not lent; the rest closes as it is given back. Under the write guard."""
+        if self.finalizer is not None:
+            self.finalizer.detach()
+        left_wal = self._has_left_wal()
+        writer, self.writer = self.writer, None
+        with self._idle_lock:
+            self._retired = True
+            idle, self._idle = self._idle, []
+        with self._watcher_lock:
+            watcher, self._watcher = self._watcher, None
+        for connection in (*idle, watcher, writer):
+            if connection is not None:
+                connection.close()
+        if left_wal:
+            _remove_wal(self.path)
+
+    def _has_left_wal(self) -> bool:
+        """Whether another file was put in its place, beside this one's WAL.
+
+        SQLite would take it for the other's.
+        """
+        now = identity_of(self.path)
+        return now not in (None, self.identity) and identity_of(self._wal) == self._wal_identity
+
+    def distrust(self) -> None:
+        """Closes a writer whose transaction could not be ended. Under the write guard."""
+        writer, self.writer = self.writer, None
+        if writer is not None:
+            writer.close()
+
+    def _open_reader(self) -> sqlite3.Connection:
+        connection = connect(self.path, "ro", self._settings.busy_timeout_s)
+        try:
+            # reads once, so that the WAL is opened while the path is known to be this file
+            connection.execute("SELECT value FROM counters LIMIT 1").fetchone()
+            _require(self.path, self.identity)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+def open_database(settings: Settings) -> tuple[Database, bool]:
+    """Opens the file, made anew if it is missing or empty; the second value says so.
+
+    Under the write guard. Raises ``StorageVersionError`` for a newer file and ``StorageError`` for
+    another program's, both left untouched, and ``sqlite3.Error`` for everything of SQLite's.
+    """
+    path = settings.path
+    try:
+        if not path.exists():
+            _remove_wal(path)
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be made ({error.strerror or error}): check that its directory exists"
+            " and is writable"
+        ) from error
+    if path.is_dir():
+        raise StorageError(f"{path} is a directory: name a file in it")
+    identity = identity_of(path)
+    if identity is None:
+        raise Moved
+    size = path.stat().st_size
+    if not size:
+        path.chmod(0o600)
+    elif size < _SMALLEST:
+        raise sqlite3.DatabaseError("file is not a database")  # SQLite would overwrite it
+    else:
+        _check_owner(settings)
+    writer = connect(path, "rw", settings.busy_timeout_s)
+    try:
+        _set_up(writer, settings)
+        made = bring_up_to_date(writer)
+        _require(path, identity)
+    except BaseException:
+        writer.close()
+        raise
+    return Database(settings, identity, writer), made
+
+
+def _set_up(writer: sqlite3.Connection, settings: Settings) -> None:
+    writer.execute(f"PRAGMA page_size={PAGE_BYTES}")
+    if writer.execute("PRAGMA journal_mode=WAL").fetchone()[0] != "wal":
+        raise StorageError(
+            f"{settings.path} cannot have a write-ahead log there: name a file on a local disk"
+        )
+    writer.execute(f"PRAGMA synchronous={'FULL' if settings.full else 'NORMAL'}")
+    if settings.full:
+        writer.execute("PRAGMA fullfsync=1")
+    writer.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
+    writer.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
+
+
+def _check_owner(settings: Settings) -> None:
+    """Looks at the file without changing anything in it or beside it.
+
+    Without a WAL nobody writes, for this is done under the guard: then it is opened as immutable,
+    so that SQLite makes no files beside it.
+    """
+    wal = beside(settings.path, "-wal")
+    mode = "ro" if wal.exists() and wal.stat().st_size else "ro&immutable=1"
+    connection = connect(settings.path, mode, settings.busy_timeout_s)
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+        application = connection.execute("PRAGMA application_id").fetchone()[0]
+        tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    finally:
+        connection.close()
+    if application != APPLICATION_ID and (tables or application):
+        raise StorageError(
+            f"{settings.path} is another program's SQLite database and is untouched: name a file"
+            " of its own for the queue"
+        )
+    if application == APPLICATION_ID and version > schema.SCHEMA_VERSION:
+        raise newer(settings.path, version, schema.SCHEMA_VERSION)
+
+
+@contextmanager
+def telling(settings: Settings) -> Iterator[None]:
+    """Raises what goes wrong with the file itself as a ``StorageError``."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        kind = StorageFullError if full else StorageError
+        raise kind(
+            f"{error.filename or settings.path} cannot be used ({error.strerror or error}):"
+            + (" free some space" if full else " check who owns it and its directory")
+            + "; nothing was lost, and the next call tries again"
+        ) from error
+
+
+def _remove_wal(path: Path) -> None:
+    for suffix in ("-wal", "-shm"):
+        beside(path, suffix).unlink(missing_ok=True)
+
+
+def _require(path: Path, identity: Identity) -> None:
+    if identity_of(path) != identity:
+        raise Moved
+
+
+def connect(path: Path, mode: str, busy_timeout_s: float) -> sqlite3.Connection:
+    """A connection in autocommit mode, for any thread; ``mode`` is ``ro`` or ``rw``."""
+    return sqlite3.connect(
+        f"{path.as_uri()}?mode={mode}",
+        timeout=busy_timeout_s,
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=_CACHED_STATEMENTS,
+    )

@@ -1,0 +1,76 @@
+"""Runs a group of jobs in one SQLite transaction, so that each can fail alone.
+
+By whoever holds the write guard, and so owns the connection. A job that is alone needs no
+savepoint: undoing it is undoing the transaction.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Any
+
+from bytelyst_sync.storage.commit import Job
+from bytelyst_sync.storage.sqlite_errors import is_trouble
+from bytelyst_sync.storage.sqlite_view import WriteView
+
+__all__ = ["commit_group", "is_rolled_back"]
+
+
+def commit_group(writer: sqlite3.Connection, jobs: list[Job[Any]]) -> None:
+    """Runs and commits the jobs; each gets its result or its own exception.
+
+    What the store has trouble with is raised as ``sqlite3.Error``, and then nothing was committed,
+    but the transaction may be open still.
+    """
+    view = WriteView(writer)
+    writer.execute("BEGIN IMMEDIATE")
+    try:
+        if _run_alone(view, jobs[0]) if len(jobs) == 1 else _run_each(view, jobs, writer):
+            view.settle()
+            end = "COMMIT"
+        else:
+            end = "ROLLBACK"
+    finally:
+        view.end()
+    writer.execute(end)
+
+
+def is_rolled_back(connection: sqlite3.Connection) -> bool:
+    """Ends a transaction that failed; false if the connection cannot be trusted any more."""
+    try:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+    except sqlite3.Error:
+        return False
+    return not connection.in_transaction
+
+
+def _run_alone(view: WriteView, job: Job[Any]) -> bool:
+    """Whether there is something to commit."""
+    try:
+        job.result = job.work(view)
+    except sqlite3.Error as error:
+        if is_trouble(error):
+            raise
+        job.error = error
+    except Exception as error:  # noqa: BLE001  it is raised where the job came from
+        job.error = error
+    else:
+        job.error = None
+        return True
+    return False
+
+
+def _run_each(view: WriteView, jobs: list[Job[Any]], writer: sqlite3.Connection) -> bool:
+    any_done = False
+    for job in jobs:
+        mark = view.mark()
+        writer.execute("SAVEPOINT job")
+        if _run_alone(view, job):
+            any_done = True
+        else:
+            view.stop_scans()
+            writer.execute("ROLLBACK TO job")
+            view.reset(mark)
+        writer.execute("RELEASE job")
+    return any_done

@@ -1,0 +1,132 @@
+"""The SQL of a declared table: how it is made, and one text per kind and shape of statement.
+
+Texts are built once and kept, so that the connection's own cache of prepared statements is hit.
+Columns have no declared type (values come back as they were given). A table whose key is one whole
+number is keyed by the rowid; every other is ``WITHOUT ROWID``, one b-tree in the order of its key.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from types import NoneType
+from typing import Any, NamedTuple, get_args, get_type_hints
+
+from bytelyst_sync.storage.base import Table
+
+__all__ = ["COUNTERS", "Shape", "Statements", "statements"]
+
+COUNTERS = "CREATE TABLE counters (name TEXT PRIMARY KEY NOT NULL, value NOT NULL) WITHOUT ROWID"
+"""Numbers kept under a name: the sequence, and the rows per combination of counted columns."""
+
+
+class Shape(NamedTuple):
+    """What a scan's text depends on: whose order, and the lengths of its tuples (``-1``: none)."""
+
+    order: str | None
+    prefix: int
+    after: int
+    upto: int
+    limited: bool
+    reverse: bool
+
+
+class Statements:
+    """The statements of one table. Safe to share: a text built twice is the same text."""
+
+    def __init__(self, table: Table[Any]) -> None:
+        name, columns, key = table.name, table.columns, table.key
+        hints = get_type_hints(table.row)
+        self._table = table
+        self._nullable = {column for column in columns if NoneType in get_args(hints[column])}
+        self._by_rowid = len(key) == 1 and hints[key[0]] is int
+        self._updates: dict[tuple[int, ...], str] = {}
+        self._scans: dict[Shape, str] = {}
+        self._match = " AND ".join(f"{column}=?" for column in key)
+        marks = ",".join("?" * len(columns))
+        self.key = tuple(columns.index(column) for column in key)
+        self.counted = tuple(columns.index(column) for column in table.counted)
+        self.get = f"SELECT {','.join(columns)} FROM {name} WHERE {self._match}"  # noqa: S608
+        self.insert = f"INSERT INTO {name} VALUES ({marks})"  # noqa: S608
+        self.delete = f"DELETE FROM {name} WHERE {self._match}"  # noqa: S608
+
+    def update(self, changed: tuple[int, ...]) -> str:
+        """Sets the columns at these places; then comes the key as it was."""
+        text = self._updates.get(changed)
+        if text is None:
+            sets = ",".join(f"{self._table.columns[place]}=?" for place in changed)
+            text = f"UPDATE {self._table.name} SET {sets} WHERE {self._match}"  # noqa: S608
+            self._updates[changed] = text
+        return text
+
+    def scan(self, shape: Shape) -> str:
+        """A scan; its values are those of the tuples in turn, then the limit."""
+        text = self._scans.get(shape)
+        if text is None:
+            text = self._scans[shape] = self._build_scan(shape)
+        return text
+
+    def _build_scan(self, shape: Shape) -> str:
+        index, prefix, after, upto, limited, reverse = shape
+        table = self._table
+        order = table.order(index)
+        if prefix + max(after, upto, 0) > len(order):
+            raise ValueError(f"a scan of {table.name} by {index or 'key'} is ordered by {order}")
+        source = table.name if index is None else f"{table.name} INDEXED BY {table.name}_{index}"
+        where = [f"{column}=?" for column in order[:prefix]]
+        rest = order[prefix:]
+        if after >= 0:
+            where.append(_bound(rest[:after], "<" if reverse else ">", "FALSE"))
+        if upto >= 0:
+            where.append(_bound(rest[:upto], ">=" if reverse else "<=", "TRUE"))
+        if index is not None:
+            where.extend(f"{column} IS NOT NULL" for column in self._sparse(index))
+        text = f"SELECT {','.join(table.columns)} FROM {source}"  # noqa: S608
+        if where:
+            text += " WHERE " + " AND ".join(where)
+        down = " DESC" if reverse else ""
+        if rest:
+            text += " ORDER BY " + ",".join(f"{column}{down}" for column in rest)
+        return text + " LIMIT ?" if limited else text
+
+    def _sparse(self, index: str) -> list[str]:
+        return [column for column in self._table.indexes[index] if column in self._nullable]
+
+    def create(self) -> list[str]:
+        """The statements that make the table and its indexes."""
+        table = self._table
+        required = "" if self._by_rowid else " NOT NULL"
+        columns = [
+            f"{column} INTEGER PRIMARY KEY NOT NULL"
+            if self._by_rowid and column in table.key
+            else column + (required if column in table.key else "")
+            for column in table.columns
+        ]
+        if not self._by_rowid:
+            columns.append(f"PRIMARY KEY ({','.join(table.key)})")
+        made = [
+            f"CREATE TABLE {table.name} ({', '.join(columns)})"
+            + ("" if self._by_rowid else " WITHOUT ROWID")
+        ]
+        for index, listed in table.indexes.items():
+            # SQLite appends the key to every entry of its own accord
+            kept = listed[: -len(table.key)] if listed[-len(table.key) :] == table.key else listed
+            sparse = " AND ".join(f"{column} IS NOT NULL" for column in self._sparse(index))
+            made.append(
+                f"CREATE INDEX {table.name}_{index} ON {table.name} ({','.join(kept or listed)})"
+                + (f" WHERE {sparse}" if sparse else "")
+            )
+        return made
+
+
+def _bound(columns: tuple[str, ...], comparison: str, empty: str) -> str:
+    if not columns:
+        return empty
+    if len(columns) == 1:
+        return f"{columns[0]}{comparison}?"
+    return f"({','.join(columns)}){comparison}({','.join('?' * len(columns))})"
+
+
+@cache
+def statements(table: Table[Any]) -> Statements:
+    """The statements of this table, made once."""
+    return Statements(table)
