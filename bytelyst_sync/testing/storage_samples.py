@@ -1,0 +1,195 @@
+"""Rows to try a store with, and what it should make of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import product
+from typing import Any
+
+from bytelyst_sync.storage.base import Storage, Table, Transaction
+from bytelyst_sync.storage.schema import (
+    ALIASES,
+    CONFLICTS,
+    ITEMS,
+    LINKS,
+    META,
+    OPEN,
+    RECORDS,
+    SETTLED,
+    Alias,
+    ConflictRow,
+    Item,
+    Lane,
+    Link,
+    Meta,
+    Record,
+)
+
+__all__ = [
+    "SAMPLES",
+    "RefusedError",
+    "all_rows",
+    "asked_scans",
+    "expected_rows",
+    "fill",
+    "inserting",
+    "make_item",
+]
+
+
+def make_item(seq: int, record: str = "r1", entity: str = "notes", **changes: Any) -> Item:
+    """An item with everything that it needs."""
+    values: dict[str, Any] = {
+        "id": f"id-{seq}",
+        "operation": "create",
+        "data": '{"title":"on a plane"}',
+        "time": 1_700_000_000.25,
+        "turn": seq,
+    }
+    return Item(seq, entity=entity, record=record, **{**values, **changes})
+
+
+def expected_rows(
+    rows: list[Any],
+    table: Table[Any],
+    index: str | None = None,
+    prefix: tuple[Any, ...] = (),
+    *,
+    after: tuple[Any, ...] | None = None,
+    upto: tuple[Any, ...] | None = None,
+    limit: int | None = None,
+    reverse: bool = False,
+) -> list[Any]:
+    """What a scan gives, worked out the plain way from all rows of the table."""
+    order = table.order(index)
+    sparse = () if index is None else table.indexes[index]
+    found = []
+    for row in rows:
+        values = tuple(getattr(row, column) for column in order)
+        rest = values[len(prefix) :]
+        if values[: len(prefix)] != prefix or None in (getattr(row, name) for name in sparse):
+            continue
+        if after is not None:
+            start = rest[: len(after)]
+            if not (start < after if reverse else start > after):
+                continue
+        if upto is not None:
+            end = rest[: len(upto)]
+            if not (end >= upto if reverse else end <= upto):
+                continue
+        found.append((values, row))
+    found.sort(key=lambda pair: pair[0], reverse=reverse)
+    return [row for _, row in found][:limit]
+
+
+SAMPLES: dict[str, list[Any]] = {
+    ITEMS.name: [
+        make_item(
+            seq,
+            record=("r1", "r2", "é", "\uffff", "\U0001f600")[seq % 5],
+            entity=("notes", "tasks")[seq % 2],
+            lane=(Lane.READY, Lane.DELAYED, Lane.BLOCKED)[seq % 3],
+            turn=(7 * seq) % 11,
+            due=(None, 10.5, float(seq))[seq % 3],
+            blocker=None if seq % 4 else seq - 1,
+            digest=None if seq % 3 else ("aa", "bb")[seq % 2],
+        )
+        for seq in range(1, 13)
+    ],
+    LINKS.name: [
+        Link(seq, field, "projects", record)
+        for seq, field, record in product((1, 2, 30), ("a", "b"), ("p1", "p2"))
+    ],
+    RECORDS.name: [
+        Record(
+            entity,
+            record,
+            None if number % 3 == 0 else "{}",
+            "v1",
+            number,
+            number,
+            stale=1 if number % 2 else None,
+            gone=number if number % 3 == 0 else None,
+        )
+        for number, (entity, record) in enumerate(product(("notes", "tasks"), "abcd"))
+    ],
+    ALIASES.name: [
+        Alias("notes", "l1", "s1", '"s1"'),
+        Alias("notes", "l2", "7", "7"),
+        Alias("a", "l1", "s", '"s"'),
+    ],
+    CONFLICTS.name: [
+        ConflictRow(
+            number,
+            "notes",
+            "r1",
+            "update",
+            "{}",
+            None,
+            None,
+            None,
+            1.5,
+            None,
+            "[]",
+            open=number if number % 2 else None,
+            stage=OPEN if number % 2 else SETTLED,
+            closed=None if number % 2 else 100 - number,
+        )
+        for number in range(1, 8)
+    ],
+    META.name: [Meta("b", "2"), Meta("a", "1"), Meta("", "empty")],
+}
+"""Rows of every table: few values in every column, so that they tie."""
+
+
+class RefusedError(Exception):
+    """What a test's own work raises."""
+
+
+def fill(storage: Storage, table: Table[Any], rows: list[Any]) -> None:
+    """Inserts the rows in one transaction."""
+
+    def work(tx: Transaction) -> None:
+        for row in rows:
+            tx.insert(table, row)
+
+    storage.write(work)
+
+
+def all_rows(storage: Storage, table: Table[Any]) -> list[Any]:
+    """The rows of a table in the order of its key."""
+    return storage.read(lambda reader: list(reader.scan(table)))
+
+
+def inserting(*rows: Item) -> Callable[[Transaction], None]:
+    """Work that inserts these items."""
+
+    def work(tx: Transaction) -> None:
+        for row in rows:
+            tx.insert(ITEMS, row)
+
+    return work
+
+
+def asked_scans(rows: list[Any], table: Table[Any], index: str | None) -> Iterator[dict[str, Any]]:
+    """Arguments of scans that matter for these rows."""
+    order = table.order(index)
+    tuples = [tuple(getattr(row, column) for column in order) for row in rows]
+    tuples = [values for values in tuples if None not in values][:5]
+    yield {}
+    for limit in (0, 1, 3, 17, 1000):
+        yield {"limit": limit}
+    for values in tuples:
+        for width in range(len(order) + 1):
+            prefix, rest = values[:width], values[width:]
+            yield {"prefix": prefix}
+            yield {"prefix": prefix, "limit": 2}
+            for length in range(1, len(rest) + 1):
+                bound = rest[:length]
+                yield {"prefix": prefix, "after": bound}
+                yield {"prefix": prefix, "upto": bound}
+                yield {"prefix": prefix, "after": bound, "limit": 2}
+                for other in tuples[::2]:
+                    shorter = other[width : width + max(1, length - 1)]
+                    yield {"prefix": prefix, "after": bound, "upto": shorter}
+                    yield {"prefix": prefix, "after": shorter, "upto": bound, "limit": 1}
