@@ -1,0 +1,93 @@
+"""Conflicts that a callback decides (``manual``): asked on a thread of their own, so that a
+dialog that stays open for an hour delays nothing but its record.
+
+The answer goes through the same door as a person's ``resolve``. ``None``, no answer that can be
+understood, or an exception leaves the conflict parked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from bytelyst_sync.clock import Clock
+from bytelyst_sync.effects import Effects, Question
+from bytelyst_sync.entity import Entities, Entity
+from bytelyst_sync.errors import SyncError
+from bytelyst_sync.notifier import Notifier, call_user
+from bytelyst_sync.resolver import Resolver, as_conflict
+from bytelyst_sync.rules.encode import encode
+from bytelyst_sync.storage.base import Storage, Transaction
+from bytelyst_sync.storage.schema import CONFLICTS
+
+__all__ = ["Asker", "checked_answer"]
+
+logger = logging.getLogger("bytelyst_sync.conflicts")
+Json = dict[str, Any]
+
+
+def checked_answer(entity: Entity, answer: Any) -> Json | str:
+    """``"local"``, ``"remote"`` or a record; ``ValueError`` for anything else."""
+    if isinstance(answer, str):
+        if answer in ("local", "remote"):
+            return answer
+        raise ValueError(f'a conflict is settled by "local", "remote" or a dict, not {answer!r}')
+    return encode(answer, entity.name)
+
+
+class Asker:
+    """Asks the callbacks, one question at a time, in order."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        entities: Entities,
+        resolver: Resolver,
+        publish: Callable[[Effects], None],
+        new_effects: Callable[[], Effects],
+        clock: Clock,
+        wake: Callable[[], None],
+    ) -> None:
+        self._storage = storage
+        self._entities = entities
+        self._resolver = resolver
+        self._publish = publish
+        self._new_effects = new_effects
+        self._clock = clock
+        self._wake = wake
+        self.notifier = Notifier("bytelyst-sync-ask")
+
+    def ask(self, question: Question) -> None:
+        """Has the question asked soon."""
+        self.notifier.post(lambda: self._ask(question))
+
+    def _ask(self, question: Question) -> None:
+        entity = self._entities[question.entity]
+        answer = self._answer(question, entity)
+
+        def settle(tx: Transaction) -> Effects:
+            effects = self._new_effects()
+            if answer is None:
+                self._resolver.park_asked(tx, question.number)
+            else:
+                now = self._clock.wall()
+                self._resolver.resolve(tx, question.number, answer, effects, now)
+            return effects
+
+        try:
+            self._publish(self._storage.write(settle))
+        except SyncError as error:
+            logger.warning("a conflict of %s stays open: %s", entity.name, type(error).__name__)
+        self._wake()
+
+    def _answer(self, question: Question, entity: Entity) -> Json | str | None:
+        row = self._storage.read(lambda tx: tx.get(CONFLICTS, question.number))
+        if row is None or entity.on_conflict is None:
+            return None
+        try:
+            answer = call_user(entity.on_conflict, as_conflict(row))
+            return None if answer is None else checked_answer(entity, answer)
+        except Exception:
+            logger.exception("on_conflict of %s decided nothing; it is parked", entity.name)
+            return None

@@ -1,0 +1,141 @@
+"""Claims: which items are sent next, and which are being sent. Runs in a storage transaction.
+
+An item is marked ``SENDING`` by a commit before its first byte leaves. Its ``frozen`` column says
+whether an *earlier* attempt may have been processed: a claim that dies with its process counts as
+such an attempt, an attempt that proves not to have been processed leaves the column as it was.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from bytelyst_sync.entity import Entities
+from bytelyst_sync.lanes import change
+from bytelyst_sync.model import SyncOperation
+from bytelyst_sync.replica import server_state
+from bytelyst_sync.resolver import Resolver
+from bytelyst_sync.rules.backoff import remaining
+from bytelyst_sync.storage.base import Reader, Transaction
+from bytelyst_sync.storage.schema import ITEMS, Item, Lane
+
+__all__ = ["Claim", "Claims", "claimed"]
+
+Json = dict[str, Any]
+CREATE, UPDATE, DELETE = SyncOperation.CREATE, SyncOperation.UPDATE, SyncOperation.DELETE
+_PROMOTED_AT_ONCE = 500
+
+
+@attrs.frozen
+class Claim:
+    """An item that is being sent. ``began`` is the store's last number at the claim."""
+
+    item: Item
+    began: int
+    state: Json | None = attrs.field(default=None, repr=False)
+    """The server's state, where the whole record is sent (``patch="full"``)."""
+
+    @property
+    def operation(self) -> SyncOperation:
+        """What it does."""
+        return SyncOperation(self.item.operation)
+
+
+class Claims:
+    """The rules by which items are claimed. Holds no state of its own."""
+
+    def __init__(self, entities: Entities, resolver: Resolver, max_retry_delay: float) -> None:
+        self._entities = entities
+        self._resolver = resolver
+        self._max_retry_delay = max_retry_delay
+
+    def recover(self, tx: Transaction) -> int:
+        """Takes over from a deliverer that died: what it was sending may have been processed."""
+        self._resolver.park_asked(tx)
+        recovered = 0
+        for entity in [e for lane, e in tx.counts(ITEMS) if lane == Lane.SENDING]:
+            for item in list(tx.scan(ITEMS, "lane", (Lane.SENDING, entity))):
+                change(tx, item, item._replace(lane=Lane.READY, frozen=1))
+                recovered += 1
+        return recovered
+
+    def promote(self, tx: Transaction, now: float) -> None:
+        """Makes ready what is due, and cuts waits that a clock set back has stretched."""
+        for item in list(tx.scan(ITEMS, "due", upto=(now,), limit=_PROMOTED_AT_ONCE)):
+            tx.replace(ITEMS, item, item._replace(lane=Lane.READY, due=None, delay=None))
+        beyond = now + self._max_retry_delay
+        late = tx.scan(ITEMS, "due", upto=(beyond,), limit=_PROMOTED_AT_ONCE, reverse=True)
+        for item in list(late):
+            if item.due is not None and item.due - now > (item.delay or 0.0):
+                tx.replace(ITEMS, item, item._replace(due=now + (item.delay or 0.0)))
+
+    def claim(self, tx: Transaction, limit: int, now: float) -> list[Claim]:
+        """Marks up to ``limit`` ready items as being sent, in the order of their turns."""
+        if next(tx.scan(ITEMS, "due", limit=1), None) is not None:
+            self.promote(tx, now)
+        scans = [tx.take(ITEMS, "lane", (Lane.READY, name), limit=limit) for name in self._entities]
+        ready = scans[0] if len(scans) == 1 else heapq.merge(*scans, key=lambda item: item.turn)
+        chosen = [item for item, _ in zip(ready, range(limit), strict=False)]
+        began = tx.last_number()
+        claims = []
+        for item in chosen:
+            sending = item._replace(lane=Lane.SENDING)
+            tx.replace(ITEMS, item, sending)
+            claims.append(Claim(sending, began, self._whole(tx, item)))
+        return claims
+
+    def _whole(self, tx: Reader, item: Item) -> Json | None:
+        entity = self._entities[item.entity]
+        if entity.patch_rule != "full" or item.operation != UPDATE.value or not entity.replica:
+            return None
+        return server_state(tx, entity, item.record)
+
+    def unclaim(self, tx: Transaction, claims: Iterable[Claim]) -> None:
+        """Gives back what was claimed and not sent."""
+        for claim in claims:
+            item = claimed(tx, claim)
+            if item is not None:
+                change(tx, item, item._replace(lane=Lane.READY))
+
+    def ready(self, tx: Reader, upto: int | None = None) -> bool:
+        """Whether something of the known entities could be sent now, of what was queued up to a
+        place.
+        """
+        bound = None if upto is None else (upto,)
+        return any(
+            next(tx.scan(ITEMS, "lane", (Lane.READY, name), upto=bound, limit=1), None) is not None
+            for name in self._entities
+        )
+
+    def busy_up_to(self, tx: Reader, place: int) -> bool:
+        """Whether something queued up to a place could be sent, is being sent, or is in a
+        conflict that a callback is deciding.
+        """
+        return self.ready(tx, place) or any(
+            item.seq <= place
+            for lane in (Lane.SENDING, Lane.ASKING)
+            for name in self._entities
+            for item in tx.scan(ITEMS, "lane", (lane, name))
+        )
+
+    def next_due(self, tx: Reader, now: float) -> float | None:
+        """Seconds until the first waiting item is due; ``None`` if none waits."""
+        item = next(tx.scan(ITEMS, "due", limit=1), None)
+        if item is None or item.due is None:
+            return None
+        return remaining(item.due, item.delay if item.delay is not None else 0.0, now)
+
+    def unknown_entities(self, tx: Reader) -> list[str]:
+        """Entities with queued items that this engine does not know."""
+        return sorted({entity for _, entity in tx.counts(ITEMS)} - self._entities.keys())
+
+
+def claimed(tx: Reader, claim: Claim) -> Item | None:
+    """The claim's item, if it is still claimed by it."""
+    item = tx.get(ITEMS, claim.item.seq)
+    if item is None or item.id != claim.item.id or item.lane != Lane.SENDING:
+        return None
+    return item

@@ -1,0 +1,159 @@
+"""Bearer tokens: who asks for one, when, and what a refused one means (SPEC §4, row 401).
+
+Who owns what: ``_lock`` guards the fields below it. The user's callable runs in the thread that
+needs a token, outside of the lock; while it runs, ``_asking`` keeps the others waiting for its
+result instead of asking themselves, so that it is asked once per refused token.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from bytelyst_sync.clock import Clock
+from bytelyst_sync.errors import AuthError
+from bytelyst_sync.notifier import call_user
+from bytelyst_sync.transport.base import Request
+
+__all__ = ["Credentials", "Refusal"]
+
+_WAIT_S = 60.0
+_LEAST_S = 0.5
+_FOREVER_S = 1e8
+
+
+class Credentials:
+    """The token that requests carry. Without a provider it does nothing.
+
+    ``refused`` is set when the server would not take what there is; delivery pauses on it.
+    """
+
+    def __init__(self, provider: Callable[[], Any] | None) -> None:
+        self._provider = provider
+        self._lock = threading.Condition(threading.Lock())
+        self._token: str | None = None
+        self._asking = False
+        self._refused_token: str | None = None
+
+    @property
+    def renewable(self) -> bool:
+        """Whether there is a callable that may give another token."""
+        return self._provider is not None
+
+    def sign(self, request: Request) -> tuple[Request, str | None]:
+        """The request with its token, and the token. ``AuthError`` if there is none to be had."""
+        if self._provider is None:
+            return request, None
+        token = self._token or self._ask(None)
+        headers = {**request.headers, "Authorization": f"Bearer {token}"}
+        return attrs.evolve(request, headers=headers), token
+
+    def renew(self, refused: str | None) -> bool:
+        """A token was refused: whether there is another one now, asked for at most once."""
+        if self._provider is None or refused is None:
+            return False
+        with self._lock:
+            if self._refused_token == refused and not self._asking and self._token is None:
+                return False
+        return self._ask(refused) != refused
+
+    def retry(self) -> bool:
+        """Asks again after all was refused; whether that brought something worth trying."""
+        if self._provider is None:
+            return False
+        refused = self._refused_token
+        with self._lock:
+            self._token = None
+        return self._ask(None) != refused
+
+    def forget(self) -> None:
+        """The next request asks anew: a person said to go on."""
+        with self._lock:
+            self._token = None
+            self._refused_token = None
+
+    def _ask(self, refused: str | None) -> str:
+        with self._lock:
+            if not self._lock.wait_for(lambda: not self._asking, _WAIT_S):
+                raise AuthError("the auth callable has not returned for a minute")
+            if self._token is not None and self._token != refused:
+                return self._token
+            self._asking = True
+        token: str | None = None
+        try:
+            token = self._called()
+        finally:
+            with self._lock:
+                self._asking = False
+                self._token = token if token != refused else None
+                if refused is not None and token == refused:
+                    self._refused_token = refused
+                self._lock.notify_all()
+        return token
+
+    def _called(self) -> str:
+        try:
+            token = call_user(self._provider or str)
+        except Exception as error:
+            raise AuthError(f"the auth callable raised {type(error).__name__}") from error
+        if not isinstance(token, str) or not token or set(token) & set("\r\n\0"):
+            raise AuthError(
+                f"the auth callable returned a {type(token).__name__}; "
+                "it should return a bearer token, a non-empty string"
+            )
+        return token
+
+    def after_fork(self) -> None:
+        """In a forked child: nobody is asking here."""
+        self._lock = threading.Condition(threading.Lock())
+        self._asking = False
+
+
+class Refusal:
+    """Whether delivery pauses because the server refused the credentials (SPEC §4, row 401).
+
+    Lifted by a person (``flush``, ``resume``: from any thread), or by ``auth``, asked again with
+    backoff, giving another token. Else owned by the worker's thread. ``backoff`` gives seconds
+    for a number of tries.
+    """
+
+    def __init__(
+        self, credentials: Credentials, clock: Clock, backoff: Callable[[int], float]
+    ) -> None:
+        self._credentials = credentials
+        self._clock = clock
+        self._backoff = backoff
+        self._times = 0
+        self._ask_at = 0.0
+        self.active = False
+
+    def note(self) -> None:
+        """Refused, and the renewed ones too."""
+        self.active = True
+        self._times += 1
+        wait = max(_LEAST_S, self._backoff(self._times))
+        self._ask_at = self._clock.monotonic() + (
+            wait if self._credentials.renewable else _FOREVER_S
+        )
+
+    def forgive(self) -> None:
+        """The server accepts them."""
+        self._times = 0
+
+    def lift(self) -> None:
+        """A person said to go on: what was refused is tried again."""
+        self._credentials.forget()
+        self.active = False
+
+    def ask_again(self) -> None:
+        """Asks ``auth`` once more if it is time; ``AuthError`` if it has nothing to give."""
+        if self._credentials.renewable and self._clock.monotonic() >= self._ask_at:
+            self.note()
+            self.active = not self._credentials.retry()
+
+    def wait_s(self) -> float:
+        """Seconds until it is time to ask again."""
+        return max(0.0, self._ask_at - self._clock.monotonic())

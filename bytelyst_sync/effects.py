@@ -1,0 +1,66 @@
+"""What a transaction did that somebody outside of it must hear of."""
+
+from __future__ import annotations
+
+import json
+
+import attrs
+
+from bytelyst_sync.clock import as_datetime
+from bytelyst_sync.model import ItemState, RecordChange, SyncItem, SyncOperation
+from bytelyst_sync.storage.schema import Item, Lane
+
+__all__ = ["Effects", "Question", "as_sync_item"]
+
+_STATES = {
+    Lane.SENDING: ItemState.SENDING,
+    Lane.FAILED: ItemState.FAILED,
+    Lane.PARKED: ItemState.CONFLICT,
+}
+
+
+@attrs.frozen
+class Question:
+    """A conflict that a callback is to decide: its number, and the entity it concerns."""
+
+    number: int
+    entity: str
+
+
+@attrs.define
+class Effects:
+    """Collected while a transaction runs, told after its commit. Owned by one thread.
+
+    ``outcomes`` says what came of items that left the queue (or failed), by their place;
+    ``moved`` which place an item was folded into.
+    """
+
+    outcomes: dict[int, ItemState] = attrs.field(factory=dict)
+    moved: dict[int, int] = attrs.field(factory=dict)
+    failed: list[SyncItem] = attrs.field(factory=list)
+    changes: list[RecordChange] = attrs.field(factory=list)
+    questions: list[Question] = attrs.field(factory=list)
+    pushed: int = 0
+    pulled: int = 0
+    conflicts: int = 0
+    errors: int = 0
+    watch: bool = False
+    """Whether somebody listens for changes of the local view."""
+
+
+def as_sync_item(item: Item, state: ItemState | None = None) -> SyncItem:
+    """The public value of a row."""
+    return SyncItem(
+        id=item.id,
+        entity=item.entity,
+        record_id=item.record,
+        operation=SyncOperation(item.operation),
+        data=json.loads(item.data),
+        timestamp=as_datetime(item.time),
+        retry_count=item.retries,
+        last_error=item.error,
+        state=state or _STATES.get(Lane(item.lane), ItemState.PENDING),
+        base_version=None if item.version is None else str(item.version),
+        next_attempt=None if item.due is None else as_datetime(item.due),
+        place=item.seq,
+    )

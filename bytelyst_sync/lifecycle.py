@@ -1,0 +1,74 @@
+"""Fork and exit, nothing else.
+
+One process-wide list of weak references to engines, one hook for forks and one for the
+interpreter's exit, both installed with the first engine. In a forked child each engine lets go of
+what belongs to the parent and starts anew on first need; the hook itself neither logs nor does
+I/O. At exit all engines together get one bounded flush.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import weakref
+from typing import Protocol
+
+from bytelyst_sync.clock import SystemClock
+
+__all__ = ["register"]
+
+logger = logging.getLogger("bytelyst_sync.lifecycle")
+
+
+class Living(Protocol):
+    """What an engine has to offer for it."""
+
+    @property
+    def exit_timeout(self) -> float:
+        """Seconds that it may take at exit."""
+        ...
+
+    def after_fork(self) -> None:
+        """In the child."""
+        ...
+
+    def last_flush(self, timeout: float) -> None:
+        """At exit."""
+        ...
+
+
+_engines: weakref.WeakSet[Living] = weakref.WeakSet()
+_lock = threading.Lock()
+_hooks: list[object] = []
+
+
+def register(engine: Living) -> None:
+    """Has the engine looked after for as long as it lives."""
+    with _lock:
+        _engines.add(engine)
+        if not _hooks:
+            _hooks.append(_at_exit)
+            atexit.register(_at_exit)
+            if hasattr(os, "register_at_fork"):
+                os.register_at_fork(after_in_child=_in_child)
+
+
+def _in_child() -> None:
+    global _lock  # noqa: PLW0603 - a thread of the parent's may have held it
+    _lock = threading.Lock()
+    for engine in list(_engines):
+        engine.after_fork()
+
+
+def _at_exit() -> None:
+    clock = SystemClock()
+    engines = [engine for engine in list(_engines) if engine.exit_timeout > 0]
+    start = clock.monotonic()
+    for engine in engines:
+        left = start + engine.exit_timeout - clock.monotonic()
+        try:
+            engine.last_flush(max(0.0, left))
+        except Exception:
+            logger.exception("the flush at exit failed; what is queued stays queued")

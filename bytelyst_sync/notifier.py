@@ -1,0 +1,141 @@
+"""Telling subscribers, in order, on a thread of its own.
+
+Who owns what: ``_lock`` guards the queue of notes and whether the thread is alive; nothing but
+that happens under it. One daemon thread, started with the first note and ended after a quiet
+while or by ``close``, takes the notes in order and calls one callback at a time, so that
+callbacks never run under a lock, never delay a push or a delivery, and may call any method of
+the engine. ``inside`` tells a callback's thread that waiting for the notifier would be waiting
+for itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+__all__ = ["Notifier", "Subscribers", "in_callback"]
+
+logger = logging.getLogger("bytelyst_sync.notifier")
+_QUIET_S = 10.0
+_local = threading.local()
+
+
+def in_callback() -> bool:
+    """Whether this thread is running a subscriber's callback."""
+    return bool(getattr(_local, "depth", 0))
+
+
+def call_user(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Calls user code; while it runs, ``in_callback`` is true in this thread."""
+    _local.depth = getattr(_local, "depth", 0) + 1
+    try:
+        return function(*arguments)
+    finally:
+        _local.depth -= 1
+
+
+class Notifier:
+    """A first-in first-out queue of calls, made one at a time by one thread."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Condition(threading.Lock())
+        self._notes: deque[Callable[[], None]] = deque()
+        self._thread: threading.Thread | None = None
+        self._busy = False
+        self._closing = False
+
+    def post(self, note: Callable[[], None]) -> None:
+        """Queues a call and returns at once."""
+        with self._lock:
+            self._notes.append(note)
+            if self._thread is None:
+                self._closing = False
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+            self._lock.notify_all()
+
+    def drain(self, timeout: float) -> bool:
+        """Waits until all that was posted has been told; true if it has. Never waits for itself."""
+        if in_callback():
+            return False
+        with self._lock:
+            return self._lock.wait_for(lambda: not self._notes and not self._busy, timeout)
+
+    def close(self, timeout: float) -> bool:
+        """Tells what is left and ends the thread; true if it ended in time."""
+        with self._lock:
+            self._closing = True
+            thread = self._thread
+            self._lock.notify_all()
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def after_fork(self) -> None:
+        """In a forked child: the thread and what it was to tell stayed with the parent."""
+        self.__init__(self._name)  # type: ignore[misc]
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                self._busy = False
+                self._lock.notify_all()
+                self._lock.wait_for(lambda: self._notes or self._closing, _QUIET_S)
+                if not self._notes:
+                    self._thread = None
+                    return
+                note = self._notes.popleft()
+                self._busy = True
+            try:
+                note()
+            except Exception:
+                logger.exception("a notification failed")
+
+
+class Subscribers:
+    """The callbacks of one kind of news. ``_lock`` guards the tuple of them."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._lock = threading.Lock()
+        self._callbacks: tuple[Callable[[Any], object], ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self._callbacks)
+
+    def add(self, callback: Callable[[Any], object]) -> Callable[[], None]:
+        """Subscribes; returns the function that unsubscribes, which may be called often."""
+        if not callable(callback):
+            raise TypeError(f"{self._kind}: the callback is no callable: {callback!r}")
+
+        # a wrapper, so that one function may be subscribed twice and each taken back by itself
+        def entry(value: Any) -> object:
+            return callback(value)
+
+        with self._lock:
+            self._callbacks = (*self._callbacks, entry)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._callbacks = tuple(each for each in self._callbacks if each is not entry)
+
+        return unsubscribe
+
+    def after_fork(self) -> None:
+        """In a forked child: the subscriptions stay."""
+        self._lock = threading.Lock()
+
+    def tell(self, value: Any) -> None:
+        """Calls each; one that raises is logged and the rest still run."""
+        for callback in self._callbacks:
+            if callback not in self._callbacks:
+                continue
+            try:
+                call_user(callback, value)
+            except Exception:
+                logger.exception("a %s callback raised", self._kind)

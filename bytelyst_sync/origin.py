@@ -1,0 +1,104 @@
+"""The server as a whole: when it wants to be left alone, and what its clock says.
+
+Owned by the worker's thread. The pause is kept in the store, so that a restart or another process
+honours it too.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from bytelyst_sync.clock import Clock
+from bytelyst_sync.rules.backoff import MAX_RETRY_AFTER_S, backoff
+from bytelyst_sync.rules.classify import Meaning
+from bytelyst_sync.rules.clock_offset import ClockOffset
+from bytelyst_sync.storage.base import Transaction
+from bytelyst_sync.storage.schema import META, Meta
+from bytelyst_sync.transport.mapping import Answer
+
+__all__ = ["OriginPause"]
+
+_NAME = "pause"
+
+
+class OriginPause:
+    """How long nothing may be sent because the server is busy, and the offset of its clock."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        random: Callable[[], float],
+        *,
+        retry_delay: float,
+        max_retry_delay: float,
+        told: Callable[[float | None], None],
+    ) -> None:
+        self._clock = clock
+        self._random = random
+        self._retry_delay = retry_delay
+        self._max_retry_delay = max_retry_delay
+        self._told = told
+        self._until = 0.0
+        self._refusals = 0
+        self._unsaved = False
+        self.offset = ClockOffset()
+
+    def hear(self, answer: Answer) -> None:
+        """Takes in what an answer says about the server."""
+        if answer.ahead is not None:
+            self.offset = self.offset.narrowed(*answer.ahead)
+        if answer.meaning is Meaning.BUSY:
+            wait = backoff(
+                self._refusals,
+                base=self._retry_delay,
+                ceiling=self._max_retry_delay,
+                random=self._random,
+                floor=answer.retry_after,
+            )
+            if self.remaining() <= 0:
+                self._refusals += 1
+            self._extend(wait)
+        elif answer.meaning is Meaning.DELIVERED:
+            self._refusals = 0
+        if answer.backoff is not None:
+            self._extend(answer.backoff)
+
+    def remaining(self) -> float:
+        """Seconds that nothing may be sent for."""
+        return max(0.0, self._until - self._clock.monotonic())
+
+    def _extend(self, wait: float) -> None:
+        until = self._clock.monotonic() + wait
+        if until > self._until:
+            self._until = until
+            self._unsaved = True
+            self._told(self._clock.wall() + wait)
+
+    def save(self, tx: Transaction) -> None:
+        """Keeps the pause in the store if it is new."""
+        if not self._unsaved:
+            return
+        span = self.remaining()
+        value = json.dumps({"until": self._clock.wall() + span, "span": span})
+        old = tx.get(META, _NAME)
+        if old is None:
+            tx.insert(META, Meta(_NAME, value))
+        else:
+            tx.replace(META, old, Meta(_NAME, value))
+        self._unsaved = False
+
+    def load(self, tx: Transaction) -> None:
+        """Takes over a pause that another process, or an earlier run, was asked for.
+
+        A clock set back cannot make it longer than it was.
+        """
+        row = tx.get(META, _NAME)
+        if row is None:
+            return
+        kept = json.loads(row.value)
+        wait = min(kept["until"] - self._clock.wall(), kept["span"], MAX_RETRY_AFTER_S)
+        until = self._clock.monotonic() + wait
+        if wait > 0 and until > self._until:
+            self._until = until
+            self._told(self._clock.wall() + wait)

@@ -1,0 +1,381 @@
+"""What the queue does with a push, a cancel, a discard and a second chance (SPEC §2, §3).
+
+Everything here runs inside a storage transaction that the caller opened; what others must hear
+of is collected in ``Effects``.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import attrs
+
+from bytelyst_sync.effects import Effects, as_sync_item
+from bytelyst_sync.entity import Entities, Entity
+from bytelyst_sync.errors import InvalidDataError, QueueFullError, RecordDeletedError
+from bytelyst_sync.lanes import (
+    PENDING,
+    add,
+    change,
+    is_frozen,
+    items_of,
+    last,
+    links_to,
+    may_meet,
+    references,
+    refers_ahead,
+    remove,
+)
+from bytelyst_sync.model import ItemState, SyncItem, SyncOperation
+from bytelyst_sync.replica import canonical_key, watching
+from bytelyst_sync.rules.coalesce import Outcome, coalesce
+from bytelyst_sync.rules.encode import dumps, encode
+from bytelyst_sync.rules.ids import record_key
+from bytelyst_sync.storage.base import Reader, Transaction
+from bytelyst_sync.storage.schema import ALIASES, CONFLICTS, ITEMS, OPEN, RECORDS, Item, Lane
+
+__all__ = ["Change", "Outbox", "new_item_id"]
+
+Json = dict[str, Any]
+CREATE, UPDATE, DELETE = SyncOperation.CREATE, SyncOperation.UPDATE, SyncOperation.DELETE
+_DECIDING = (Lane.PARKED, Lane.ASKING)
+
+
+@attrs.frozen(eq=False)
+class Change:
+    """A push, checked and encoded, on its way into the queue. ``now`` is the wall clock."""
+
+    entity: Entity
+    operation: SyncOperation
+    key: str
+    data: Json
+    now: float
+    digest: str | None = None
+    """Given if it may collapse onto a queued create of equal content."""
+
+
+def new_item_id(seq: int) -> str:
+    """A new item id, which is also an Idempotency-Key: random, and ending in the place, so that
+    the item is found by it without an index.
+    """
+    return f"{os.urandom(16).hex()}-{seq}"
+
+
+def place_of(item_id: str) -> int:
+    """The place that an item id ends in; 0, which no item has, if it is no such id."""
+    tail = item_id.rpartition("-")[2]
+    return int(tail) if tail.isascii() and tail.isdigit() and len(tail) < 19 else 0
+
+
+class Outbox:
+    """The queue's rules for its users' calls. Holds no state of its own."""
+
+    def __init__(self, entities: Entities, max_length: int | None = None) -> None:
+        self._entities = entities
+        self._max_length = max_length
+
+    # --- push
+
+    def push(self, tx: Transaction, new: Change, effects: Effects) -> SyncItem | None:
+        """Queues an operation, or lets it meet the queued one; ``None`` where both vanish."""
+        key = canonical_key(tx, new.entity, new.key)
+        if key != new.key:
+            data = {**new.data, new.entity.id_field: self._given_id(tx, new.entity, new.key)}
+            new = attrs.evolve(new, key=key, data=data)
+        with watching(tx, new.entity, key, "local", effects):
+            item = self._push(tx, new, effects)
+        return None if item is None else as_sync_item(item)
+
+    def _push(self, tx: Transaction, new: Change, effects: Effects) -> Item | None:
+        tail = last(tx, new.entity.name, new.key)
+        if tail is None and new.digest is not None:
+            equal = self._equal_create(tx, new)
+            if equal is not None:
+                return equal
+        if tail is None or new.entity.config.dedup == "none":
+            return self._append(tx, new, tail)
+        deleting = tail.operation == DELETE.value and tail.lane not in _DECIDING
+        if deleting and new.operation is UPDATE:
+            raise RecordDeletedError(
+                f"{new.entity.name} {new.key} cannot be updated: its delete is queued; "
+                "create it anew, or cancel the delete first",
+                entity=new.entity.name,
+                record_id=new.key,
+            )
+        if not may_meet(tail):
+            return self._append(tx, new, tail)
+        return self._meet(tx, tail, new, effects)
+
+    def _equal_create(self, tx: Transaction, new: Change) -> Item | None:
+        for item in list(tx.scan(ITEMS, "digest", (new.entity.name, new.digest))):
+            if may_meet(item):
+                if item.lane == Lane.FAILED:
+                    return change(tx, item, _fresh(item, new.now))
+                return item
+        return None
+
+    def _append(self, tx: Transaction, new: Change, tail: Item | None) -> Item:
+        if self._max_length is not None and self.length(tx) >= self._max_length:
+            raise QueueFullError(
+                f"{self._max_length} operations are queued (max_queue_length); nothing was added",
+                entity=new.entity.name,
+                record_id=new.key,
+            )
+        seq = tx.next_number()
+        links, data = references(tx, new.entity, new.data, seq)
+        version = None
+        if new.operation is not CREATE and new.entity.replica:
+            row = tx.get(RECORDS, new.entity.name, new.key)
+            version = row.version if row is not None else None
+        item = Item(
+            seq,
+            new_item_id(seq),
+            new.entity.name,
+            new.key,
+            new.operation.value,
+            dumps(data),
+            new.now,
+            turn=seq,
+            version=version,
+            digest=new.digest,
+        )
+        return add(tx, item, links, before=tail)
+
+    def _meet(self, tx: Transaction, queued: Item, new: Change, effects: Effects) -> Item | None:
+        """Lets a new operation meet the record's last item, and what it becomes the one before
+        that, as long as that was rejected: so a repair reaches the item that needs it.
+        """
+        operation, data = new.operation, new.data
+        absorbed: Item | None = None
+        while True:
+            meeting = coalesce(
+                SyncOperation(queued.operation),
+                json.loads(queued.data),
+                operation,
+                data,
+                new.entity.patch_rule,
+            )
+            if meeting.outcome is Outcome.NOTHING:
+                self._vanish(tx, queued, absorbed, effects)
+                return None
+            merged_data = meeting.data
+            if (
+                meeting.outcome is not Outcome.ONE
+                or meeting.operation is None
+                or merged_data is None
+                or refers_ahead(tx, new.entity, merged_data, queued.seq)
+            ):
+                return absorbed if absorbed is not None else self._append(tx, new, queued)
+            operation, data = meeting.operation, merged_data
+            links, data = references(tx, new.entity, data, queued.seq)
+            if absorbed is not None:
+                remove(tx, absorbed, self._entities, effects)
+                effects.moved[absorbed.seq] = queued.seq
+            merged = _fresh(queued, new.now) if queued.lane == Lane.FAILED else queued
+            merged = merged._replace(
+                id=new_item_id(queued.seq),
+                operation=operation.value,
+                data=dumps(data),
+                time=new.now,
+                digest=None,
+            )
+            absorbed = change(tx, queued, merged, links)
+            before = tx.scan(
+                ITEMS,
+                "record",
+                (queued.entity, queued.record),
+                after=(queued.seq,),
+                limit=1,
+                reverse=True,
+            )
+            earlier = next(before, None)
+            if earlier is None or earlier.lane != Lane.FAILED or not may_meet(earlier):
+                return absorbed
+            queued = earlier
+
+    def _vanish(
+        self, tx: Transaction, queued: Item, absorbed: Item | None, effects: Effects
+    ) -> None:
+        for item in (absorbed, queued):
+            if item is not None:
+                remove(tx, item, self._entities, effects)
+                effects.outcomes[item.seq] = ItemState.CANCELLED
+
+    def _given_id(self, tx: Reader, entity: Entity, key: str) -> Any:
+        alias = tx.get(ALIASES, entity.name, key)
+        return key if alias is None else json.loads(alias.given)
+
+    # --- looking
+
+    def length(self, tx: Reader) -> int:
+        """Queued and not yet delivered; neither failed nor parked. Kept, never counted."""
+        lanes = (*PENDING, Lane.SENDING, Lane.ASKING)
+        return sum(tx.count(ITEMS, lane) for lane in lanes)
+
+    def tally(self, tx: Reader) -> tuple[int, int, int]:
+        """(queue length, failed, open conflicts), exact, at one instant."""
+        failed = parked = total = 0
+        for (lane, _), number in tx.counts(ITEMS).items():
+            total += number
+            failed += number if lane == Lane.FAILED else 0
+            parked += number if lane == Lane.PARKED else 0
+        return total - failed - parked, failed, tx.count(CONFLICTS, OPEN)
+
+    def leftover(self, tx: Reader, upto: int) -> bool:
+        """Whether anything that was queued up to a place is left, queued or parked."""
+        return any(item.lane != Lane.FAILED for item in tx.scan(ITEMS, None, (), upto=(upto,)))
+
+    def failed_items(self, tx: Reader) -> Iterator[Item]:
+        """The failed items, oldest first."""
+        entities = sorted(e for lane, e in tx.counts(ITEMS) if lane == Lane.FAILED)
+        scans = (tx.scan(ITEMS, "lane", (Lane.FAILED, entity)) for entity in entities)
+        return heapq.merge(*scans, key=lambda item: item.seq)
+
+    # --- taking back
+
+    def cancel(self, tx: Transaction, seq: int, effects: Effects) -> bool:
+        """Takes one item back if it is not frozen; a create with its record's later items."""
+        item = tx.get(ITEMS, seq)
+        if item is None or not may_meet(item):
+            return False
+        return self._drop(tx, item, effects, only_if_free=True) > 0
+
+    def discard_failed(self, tx: Transaction, ids: Iterable[str] | None, effects: Effects) -> int:
+        """Drops failed items, creates with their record's later ones; returns how many."""
+        found = self._failed_by_id(tx, ids)
+        dropped = 0
+        for item in found:
+            current = tx.get(ITEMS, item.seq)
+            if current is not None:
+                dropped += self._drop(tx, current, effects)
+        return dropped
+
+    def clear(self, tx: Transaction, effects: Effects) -> int:
+        """Drops everything pending; what is being sent, failed or in conflict stays."""
+        dropped = 0
+        for lane in PENDING:
+            for entity in [e for kept, e in tx.counts(ITEMS) if kept == lane]:
+                for item in list(tx.scan(ITEMS, "lane", (lane, entity))):
+                    current = tx.get(ITEMS, item.seq)
+                    if current is not None and current.lane in PENDING:
+                        dropped += self._drop(tx, current, effects)
+        return dropped
+
+    def _drop(
+        self, tx: Transaction, item: Item, effects: Effects, *, only_if_free: bool = False
+    ) -> int:
+        going = [item]
+        if item.operation == CREATE.value:
+            later = items_of(tx, item.entity, item.record)
+            going += [each for each in later if each.seq > item.seq]
+            own = {each.seq for each in going}
+            if only_if_free and any(
+                link.seq not in own for link in links_to(tx, item.entity, item.record)
+            ):
+                return 0
+        going = [each for each in going if each.lane != Lane.SENDING]
+        entity = self._entities.get(item.entity)
+        if entity is None:
+            self._take_out(tx, going, effects)
+        else:
+            with watching(tx, entity, item.record, "local", effects):
+                self._take_out(tx, going, effects)
+        return len(going)
+
+    def _take_out(self, tx: Transaction, going: list[Item], effects: Effects) -> None:
+        # newest first, so that nothing is released only to be dropped
+        for each in reversed(going):
+            current = tx.get(ITEMS, each.seq)
+            if current is not None:
+                remove(tx, current, self._entities, effects)
+                effects.outcomes[each.seq] = ItemState.CANCELLED
+
+    # --- a second chance
+
+    def reprocess(
+        self,
+        tx: Transaction,
+        ids: list[str] | None,
+        effects: Effects,
+        *,
+        now: float,
+        repair: Callable[[Item], Json] | None = None,
+    ) -> int:
+        """Failed items go back with a fresh budget: under the old key if the outcome is unknown,
+        else under a new one, with the data that ``repair`` returns.
+        """
+        count = 0
+        for item in self._failed_by_id(tx, ids):
+            fresh = _fresh(item, now if repair else item.time)
+            links = None
+            if is_frozen(item):
+                if repair is not None:
+                    raise InvalidDataError(
+                        f"{item.entity} {item.record}: data is refused, because an earlier "
+                        "attempt may have been processed; reprocess it as it is, or discard it",
+                        entity=item.entity,
+                        record_id=item.record,
+                    )
+                fresh = fresh._replace(id=item.id)
+            elif repair is not None:
+                data = repair(item)
+                if item.entity in self._entities:
+                    links, data = references(tx, self._entities[item.entity], data, item.seq)
+                fresh = fresh._replace(data=dumps(data), digest=None)
+            entity = self._entities.get(item.entity)
+            if entity is None:
+                change(tx, item, fresh, links)
+            else:
+                with watching(tx, entity, item.record, "local", effects):
+                    change(tx, item, fresh, links)
+            effects.outcomes.pop(item.seq, None)
+            count += 1
+        return count
+
+    def _failed_by_id(self, tx: Reader, ids: Iterable[str] | None) -> list[Item]:
+        if ids is None:
+            return list(self.failed_items(tx))
+        found = []
+        for item_id in dict.fromkeys(ids):
+            item = tx.get(ITEMS, place_of(item_id))
+            if item is not None and item.id == item_id and item.lane == Lane.FAILED:
+                found.append(item)
+        return found
+
+
+def _fresh(item: Item, now: float) -> Item:
+    """The item with a new key and all of its tries before it."""
+    return item._replace(
+        id=new_item_id(item.seq),
+        lane=Lane.READY,
+        time=now,
+        due=None,
+        delay=None,
+        retries=0,
+        error=None,
+        stalls=0,
+        rounds=0,
+    )
+
+
+def repaired_by(entities: Entities, data: Any) -> Callable[[Item], Json]:
+    """A repair: this data instead of the item's, for the same record."""
+
+    def repair(item: Item) -> Json:
+        entity = entities[item.entity]
+        plain = encode(data, entity.name)
+        given = plain.setdefault(entity.id_field, item.record)
+        if record_key(given, entity.name, entity.id_field) != item.record:
+            raise InvalidDataError(
+                f"{entity.name}: the repair of {item.record} carries another id",
+                path=f"$.{entity.id_field}",
+                entity=entity.name,
+                record_id=item.record,
+            )
+        return plain
+
+    return repair

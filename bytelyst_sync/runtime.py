@@ -1,0 +1,231 @@
+"""An engine's parts, put together: the one place where everything meets everything.
+
+Built with an engine's first need and thrown away by ``close`` and in a forked child.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable
+from typing import Any
+
+from bytelyst_sync.arrivals import Arrivals
+from bytelyst_sync.asking import Asker
+from bytelyst_sync.claims import Claims
+from bytelyst_sync.clock import Clock
+from bytelyst_sync.config import SyncConfig, is_token_provider
+from bytelyst_sync.connectivity import Connectivity
+from bytelyst_sync.credentials import Credentials, Refusal
+from bytelyst_sync.deliverer import Deliverer
+from bytelyst_sync.effects import Effects
+from bytelyst_sync.entity import Entities
+from bytelyst_sync.errors import SyncError
+from bytelyst_sync.notifier import call_user
+from bytelyst_sync.origin import OriginPause
+from bytelyst_sync.outbox import Outbox
+from bytelyst_sync.outcomes import Outcomes
+from bytelyst_sync.pipeline import InlinePipeline, Pipeline, ThreadedPipeline
+from bytelyst_sync.puller import Puller
+from bytelyst_sync.resolver import Resolver
+from bytelyst_sync.sender import Sender
+from bytelyst_sync.settlement import Settlement
+from bytelyst_sync.status import StatusBoard, Tally
+from bytelyst_sync.storage import MemoryStorage, SQLiteStorage, Storage
+from bytelyst_sync.storage.base import Reader
+from bytelyst_sync.transport.base import Request, Transport
+from bytelyst_sync.transport.http import HttpTransport
+from bytelyst_sync.transport.mapping import Mapper
+from bytelyst_sync.transport.redirects import is_portal
+from bytelyst_sync.worker import Worker
+
+__all__ = ["Runtime"]
+
+_PROBE_TIMEOUT_S = 5.0
+
+
+class Runtime:
+    """The parts of one running engine. ``board`` outlives it: subscriptions are the engine's."""
+
+    def __init__(
+        self, config: SyncConfig, entities: Entities, board: StatusBoard, clock: Clock
+    ) -> None:
+        self.config = config
+        self.entities = entities
+        self.board = board
+        self.clock = clock
+        self.storage = _storage(config)
+        self.transport = _transport(config)
+        self.outcomes = Outcomes()
+        self.outbox = Outbox(entities, config.max_queue_length)
+        self.origin = OriginPause(
+            clock,
+            random.random,
+            retry_delay=config.retry_delay,
+            max_retry_delay=config.max_retry_delay,
+            told=board.note_pause,
+        )
+        self.resolver = Resolver(entities, lambda: self.origin.offset.seconds)
+        arrivals = Arrivals(self.resolver)
+        self.claims = Claims(entities, self.resolver, config.max_retry_delay)
+        settlement = Settlement(
+            entities,
+            self.resolver,
+            arrivals,
+            max_retries=config.max_retries,
+            retry_delay=config.retry_delay,
+            max_retry_delay=config.max_retry_delay,
+            random=random.random,
+        )
+        provider = config.auth if is_token_provider(config.auth) else None
+        credentials = Credentials(provider)
+        mappers = {name: Mapper(each, config, clock.wall) for name, each in entities.items()}
+        sender = Sender(self.transport, mappers, credentials, clock)
+        self.asker = Asker(
+            self.storage, entities, self.resolver, self.publish, self.new_effects, clock, self.wake
+        )
+        self.puller = Puller(
+            storage=self.storage,
+            entities=entities,
+            mappers=mappers,
+            sender=sender,
+            arrivals=arrivals,
+            publish=self.publish,
+            new_effects=self.new_effects,
+            clock=clock,
+            interval=config.pull_interval,
+            note=board.note_error,
+            heard=self._heard,
+        )
+        connectivity = Connectivity(
+            self._probe(),
+            clock=clock,
+            random=random.random,
+            probe_interval=config.probe_interval,
+            max_retry_delay=config.max_retry_delay,
+        )
+
+        refusal = Refusal(credentials, clock, lambda times: settlement.backoff(times, None))
+        deliverer = Deliverer(
+            storage=self.storage,
+            claims=self.claims,
+            settlement=settlement,
+            pipeline=lambda: _pipeline(config, sender, clock),
+            connectivity=connectivity,
+            refusal=refusal,
+            origin=self.origin,
+            board=board,
+            clock=clock,
+            publish=self._delivered,
+            new_effects=self.new_effects,
+        )
+        self.refusal = refusal
+        self.worker = Worker(
+            storage=self.storage,
+            claims=self.claims,
+            deliverer=deliverer,
+            connectivity=connectivity,
+            refusal=refusal,
+            origin=self.origin,
+            board=board,
+            clock=clock,
+            chores=self.puller.chores,
+            auto_flush=config.auto_flush,
+        )
+
+    def wake(self) -> None:
+        """Something was queued."""
+        self.worker.start()
+        self.worker.wake()
+
+    def _heard(self, online: bool) -> None:
+        self.worker.hear(online)
+
+    def new_effects(self) -> Effects:
+        """For one run of a transaction."""
+        return Effects(watch=bool(self.board.change_subscribers))
+
+    def _delivered(self, effects: Effects) -> None:
+        self.worker.count(effects)
+        self.publish(effects)
+
+    def publish(self, effects: Effects) -> None:
+        """Tells everybody what a commit did."""
+        self.outcomes.add(effects)
+        self.board.publish(effects)
+        for question in effects.questions:
+            self.asker.ask(question)
+
+    def tally(self) -> Tally:
+        """Exact numbers of the queue at this instant."""
+
+        def read(tx: Reader) -> Tally:
+            queued, failed, conflicts = self.outbox.tally(tx)
+            due = self.claims.next_due(tx, self.clock.wall())
+            return Tally(queued, failed, conflicts, due)
+
+        return self.storage.read(read)
+
+    def _probe(self) -> Callable[[], bool] | None:
+        probe = self.config.probe
+        if probe is None:
+            return None
+        if probe == "auto":
+            return self._ask_base_url
+        return lambda: _asked(probe)
+
+    def _ask_base_url(self) -> bool:
+        """Any answer will do, but not that of a captive portal; without credentials."""
+        connect, read = self.config.timeout
+        limits = (min(connect, _PROBE_TIMEOUT_S), min(read, _PROBE_TIMEOUT_S))
+        url = self.config.base_url
+        request = Request("HEAD", url, timeout=limits, authorize=False)
+        try:
+            return not is_portal(self.transport.send(request), url)
+        except SyncError:
+            return False
+
+    def close(self) -> None:
+        """Lets go of the store and the network."""
+        close = getattr(self.transport, "close", None)
+        if close is not None:
+            close()
+        self.storage.close()
+
+    def after_fork(self) -> None:
+        """In a forked child: what is open belongs to the parent."""
+        self.storage.after_fork()
+        forked = getattr(self.transport, "after_fork", None)
+        if forked is not None:
+            forked()
+
+
+def _asked(probe: Callable[[], Any]) -> bool:
+    try:
+        return bool(call_user(probe))
+    except Exception:  # noqa: BLE001 - a probe that raises has found no network
+        return False
+
+
+def _storage(config: SyncConfig) -> Storage:
+    given = config.storage
+    if isinstance(given, (str, os.PathLike)):
+        if os.fspath(given) == ":memory:":
+            return MemoryStorage()
+        return SQLiteStorage(given, durability=config.durability)
+    storage: Storage = given
+    return storage
+
+
+def _pipeline(config: SyncConfig, sender: Sender, clock: Clock) -> Pipeline:
+    if config.workers == 1:
+        return InlinePipeline(sender.send, clock, config.batch_size)
+    return ThreadedPipeline(sender.send, clock, config.workers, config.batch_size)
+
+
+def _transport(config: SyncConfig) -> Transport:
+    if config.transport is not None:
+        transport: Transport = config.transport
+        return transport
+    auth = None if is_token_provider(config.auth) else config.auth
+    return HttpTransport(auth=auth, session_factory=config.session_factory)

@@ -1,0 +1,149 @@
+"""Sends one claimed item and says what came of it. Called from any sender thread.
+
+``send`` never raises for anything that the network, the server or the user's ``auth`` did: every
+end of an attempt is an ``Answer``.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from bytelyst_sync.claims import Claim
+from bytelyst_sync.clock import Clock
+from bytelyst_sync.credentials import Credentials
+from bytelyst_sync.entity import Entity
+from bytelyst_sync.errors import AuthError, OfflineError, RejectedError, SyncError, TransportError
+from bytelyst_sync.model import SyncOperation
+from bytelyst_sync.rules.classify import Meaning
+from bytelyst_sync.transport.base import Request, Response, Transport
+from bytelyst_sync.transport.mapping import Answer, Mapper, failure
+from bytelyst_sync.transport.redirects import follow
+
+__all__ = ["Sender"]
+
+logger = logging.getLogger("bytelyst_sync.sender")
+Json = dict[str, Any]
+Understand = Callable[[Response], Answer]
+
+
+class Sender:
+    """The way of one operation to the server and back. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        mappers: Mapping[str, Mapper],
+        credentials: Credentials,
+        clock: Clock,
+    ) -> None:
+        self._clock = clock
+        self._transport = transport
+        self._mappers = mappers
+        self._credentials = credentials
+
+    def send(self, claim: Claim) -> Answer:
+        """One attempt, with the reading that a conflict may need."""
+        item = claim.item
+        mapper = self._mappers[item.entity]
+        try:
+            return self._attempt(claim, mapper)
+        except Exception as error:  # noqa: BLE001
+            # user code in sessions, hooks and auth may raise anything: the item is kept, and the
+            # attempt counts as one that may have been processed
+            logger.warning(
+                "sending %s %s raised %s", item.entity, item.record, type(error).__name__
+            )
+            wrapped = TransportError(
+                f"{item.entity} {item.record}: sending raised {type(error).__name__}: {error}",
+                entity=item.entity,
+                record_id=item.record,
+            )
+            wrapped.__cause__ = error
+            return failure(Meaning.UNKNOWN, wrapped)
+
+    def _attempt(self, claim: Claim, mapper: Mapper) -> Answer:
+        item = claim.item
+        data: Json = json.loads(item.data)
+        version = item.version if mapper.entity.replica else None
+        if self._needs_whole(claim, mapper.entity):
+            whole = claim.state
+            if whole is None:
+                reading = self.read(mapper, item.record)
+                if reading.record is None:
+                    return self._without_state(reading)
+                whole, version = reading.record, reading.version
+            data = {**whole, **data}
+        request = mapper.write(
+            claim.operation, item.record, data, idempotency_key=item.id, version=version
+        )
+        answer = self.exchange(
+            request, lambda response: mapper.answer(claim.operation, item.record, response)
+        )
+        if answer.meaning is Meaning.CONFLICT and answer.record is None:
+            return self._with_current(answer, self.read(mapper, item.record))
+        return answer
+
+    def _needs_whole(self, claim: Claim, entity: Entity) -> bool:
+        updates = claim.operation is SyncOperation.UPDATE
+        return updates and entity.patch_rule == "full" and entity.replica
+
+    def _without_state(self, reading: Answer) -> Answer:
+        """The record to be edited could not be read, so nothing was sent."""
+        if reading.meaning is Meaning.MAPPING:
+            return attrs.evolve(reading, unprocessed=True)
+        return reading
+
+    def _with_current(self, conflict: Answer, reading: Answer) -> Answer:
+        """The conflict with the record that was read for it; ``record=None``: it is not there."""
+        if reading.meaning is Meaning.DELIVERED:
+            return attrs.evolve(conflict, record=reading.record, version=reading.version)
+        if reading.meaning is Meaning.GONE:
+            return conflict
+        return attrs.evolve(reading, unprocessed=False)
+
+    def read(self, mapper: Mapper, key: str) -> Answer:
+        """The record as the server has it; ``GONE`` if it is not there."""
+        return self.exchange(mapper.read(key), lambda response: mapper.reading(key, response))
+
+    def exchange(self, request: Request, understand: Understand) -> Answer:
+        """Sends with credentials, renewed once if they are refused."""
+        try:
+            signed, token = self._credentials.sign(request)
+            answer = self._timed(signed, understand)
+            if answer.meaning is Meaning.CREDENTIALS and self._credentials.renew(token):
+                signed, _ = self._credentials.sign(request)
+                answer = self._timed(signed, understand)
+        except AuthError as error:
+            return failure(Meaning.CREDENTIALS, error)
+        except OfflineError as error:
+            return failure(Meaning.OFFLINE, error)
+        except TransportError as error:
+            return failure(Meaning.UNKNOWN, error)
+        except SyncError as error:
+            refused = RejectedError(str(error))
+            refused.__cause__ = error
+            return failure(Meaning.REJECTED, refused)
+        return answer
+
+    def _timed(self, request: Request, understand: Understand) -> Answer:
+        before = self._clock.wall()
+        answer = understand(follow(self._transport, request))
+        if answer.server_time is None:
+            return answer
+        # a Date header counts whole seconds, and was written between these two
+        earliest = answer.server_time - self._clock.wall()
+        return attrs.evolve(answer, ahead=(earliest, answer.server_time + 1.0 - before))
+
+    def fetch(self, request: Request) -> Response:
+        """A page: like ``exchange``, with the response as it is. Raises under ``SyncError``."""
+        signed, token = self._credentials.sign(request)
+        response = follow(self._transport, signed)
+        if response.status == 401 and self._credentials.renew(token):
+            signed, _ = self._credentials.sign(request)
+            response = follow(self._transport, signed)
+        return response

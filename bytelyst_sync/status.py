@@ -1,0 +1,148 @@
+"""The status board: what the engine is doing, and everybody who wants to know.
+
+Who owns what: ``_lock`` guards the fields below it, for the length of an assignment. Numbers are
+read from the store by whoever changes the status, before and outside of the lock; subscribers are
+told by the notifier's thread, in the order in which the changes were made.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from bytelyst_sync.clock import Clock, as_datetime
+from bytelyst_sync.effects import Effects
+from bytelyst_sync.model import RecordChange, SyncStatus, SyncStatusInfo
+from bytelyst_sync.notifier import Notifier, Subscribers
+
+__all__ = ["StatusBoard", "Tally"]
+
+
+@attrs.frozen
+class Tally:
+    """Exact numbers at one instant; ``next_due_s`` is seconds until the next retry."""
+
+    queued: int = 0
+    failed: int = 0
+    conflicts: int = 0
+    next_due_s: float | None = None
+
+
+class StatusBoard:
+    """One place for the status; every change of it is told once, in order."""
+
+    def __init__(self, clock: Clock, tally: Callable[[], Tally]) -> None:
+        self._clock = clock
+        self._tally = tally
+        self._lock = threading.Lock()
+        self._order = threading.RLock()
+        self._status = SyncStatus.IDLE
+        self._since = clock.wall()
+        self._last_error: str | None = None
+        self._last_sync: float | None = None
+        self._paused_until: float | None = None
+        self._final: SyncStatusInfo | None = None
+        self.online = True
+        self.paused = False
+        self.notifier = Notifier("bytelyst-sync-notify")
+        self.status_subscribers = Subscribers("on_status_change")
+        self.change_subscribers = Subscribers("on_change")
+        self.failure_subscribers = Subscribers("on_failure")
+
+    @property
+    def status(self) -> SyncStatus:
+        """The status alone, without asking the store."""
+        return self._status
+
+    def info(self) -> SyncStatusInfo:
+        """The engine at this instant."""
+        final = self._final
+        return final if final is not None else self._info(self._status, self._since, self._tally())
+
+    def _info(self, status: SyncStatus, since: float, tally: Tally) -> SyncStatusInfo:
+        now = self._clock.wall()
+        with self._lock:
+            waits = [tally.next_due_s] if tally.next_due_s is not None else []
+            if self._paused_until is not None and self._paused_until > now:
+                waits.append(self._paused_until - now)
+            return SyncStatusInfo(
+                status=status,
+                queue_length=tally.queued,
+                failed=tally.failed,
+                conflicts=tally.conflicts,
+                online=self.online,
+                paused=self.paused,
+                last_error=self._last_error,
+                last_sync=None if self._last_sync is None else as_datetime(self._last_sync),
+                next_retry=as_datetime(now + min(waits)) if waits else None,
+                since=as_datetime(since),
+            )
+
+    def change(self, status: SyncStatus) -> None:
+        """Changes the status; tells every subscriber if it is another than before."""
+        # _order keeps "changed" and "queued to be told" one step: the notifier's order is ours
+        with self._order:
+            if self._final is not None or status is self._status:
+                return
+            now = self._clock.wall()
+            told = bool(self.status_subscribers) or status is SyncStatus.CLOSED
+            info = self._info(status, now, self._tally()) if told else None
+            with self._lock:
+                self._status = status
+                self._since = now
+                if status is SyncStatus.CLOSED:
+                    self._final = info
+            if info is not None and self.status_subscribers:
+                self.notifier.post(lambda: self.status_subscribers.tell(info))
+
+    def note_error(self, message: str | None) -> None:
+        """What went wrong last; ``None`` when all is well again."""
+        with self._lock:
+            self._last_error = message
+
+    def note_sync(self) -> None:
+        """The server answered as it should."""
+        with self._lock:
+            self._last_sync = self._clock.wall()
+
+    def note_pause(self, until: float | None) -> None:
+        """The origin asked for a pause until this wall-clock time."""
+        with self._lock:
+            self._paused_until = until
+
+    def publish(self, effects: Effects) -> None:
+        """Tells of failures and of changes of the local view, after their commit."""
+        for item in effects.failed:
+            self._post(self.failure_subscribers, item)
+        for change in effects.changes:
+            self._post(self.change_subscribers, change)
+
+    def _post(self, subscribers: Subscribers, value: Any) -> None:
+        if subscribers:
+            self.notifier.post(lambda: subscribers.tell(value))
+
+    def on_change(
+        self, callback: Callable[[RecordChange], object], entity: str | None
+    ) -> Callable[[], None]:
+        """Subscribes to changes of the local view, of one entity or of all."""
+        if entity is None:
+            return self.change_subscribers.add(callback)
+        return self.change_subscribers.add(
+            lambda change: callback(change) if change.entity == entity else None
+        )
+
+    def after_fork(self) -> None:
+        """In a forked child: locks may have been held by threads that do not exist here."""
+        self._lock = threading.Lock()
+        self._order = threading.RLock()
+        self._status = SyncStatus.IDLE if self._final is None else self._status
+        self.notifier.after_fork()
+        for subscribers in (
+            self.status_subscribers,
+            self.change_subscribers,
+            self.failure_subscribers,
+        ):
+            subscribers.after_fork()

@@ -1,0 +1,142 @@
+"""The calls that wait: flush, pull, full sync, and waiting for one item.
+
+They run in their caller's thread and use a runtime's parts. From within a callback none of them
+waits: the callback may be what they would wait for.
+"""
+
+from __future__ import annotations
+
+from bytelyst_sync.clock import as_datetime
+from bytelyst_sync.effects import as_sync_item
+from bytelyst_sync.errors import StorageError
+from bytelyst_sync.model import ItemState, SyncItem, SyncResult
+from bytelyst_sync.notifier import in_callback
+from bytelyst_sync.runtime import Runtime
+from bytelyst_sync.storage.base import Reader
+from bytelyst_sync.storage.schema import ITEMS
+from bytelyst_sync.tickets import Ticket
+
+__all__ = ["flush", "full_sync", "pull", "wait"]
+
+_FOREVER_S = 1e8
+_NOTIFY_WAIT_S = 5.0
+"""How long a call waits for callbacks to have heard of what it did."""
+_LOOK_AGAIN_S = 0.25
+
+
+def flush(run: Runtime, timeout: float | None) -> SyncResult:
+    """See ``SyncEngine.flush``."""
+    began = run.clock.monotonic()
+    patience = _FOREVER_S if timeout is None else max(0.0, timeout)
+    ticket = Ticket(run.storage.read(lambda tx: tx.last_number()))
+    run.worker.add(ticket)
+    run.worker.start()
+    if not in_callback():
+        ticket.done.wait(patience)
+        run.worker.drop(ticket)
+        if isinstance(ticket.error, StorageError):
+            raise ticket.error
+        left = patience - (run.clock.monotonic() - began)
+        run.board.notifier.drain(max(0.0, min(left, _NOTIFY_WAIT_S)))
+
+    def look(tx: Reader) -> tuple[int, bool]:
+        return run.outbox.length(tx), run.outbox.leftover(tx, ticket.upto)
+
+    remaining, left_over = run.storage.read(look)
+    errors = ticket.errors + (ticket.error is not None)
+    return SyncResult(
+        success=errors == 0 and not ticket.offline and not left_over,
+        pushed=ticket.pushed,
+        conflicts=ticket.conflicts,
+        errors=errors,
+        timestamp=as_datetime(run.clock.wall()),
+        duration=run.clock.monotonic() - began,
+        remaining=remaining,
+        offline=ticket.offline,
+    )
+
+
+def pull(
+    run: Runtime, names: list[str], timeout: float | None, *, full: bool = False
+) -> SyncResult:
+    """See ``SyncEngine.pull``; with ``full`` everything is listed anew."""
+    began = run.clock.monotonic()
+    patience = _FOREVER_S if timeout is None else max(0.0, timeout)
+    run.worker.start()
+    if in_callback():
+        run.puller.wish(names)
+        run.worker.wake()
+        remaining = run.storage.read(run.outbox.length)
+        now = as_datetime(run.clock.wall())
+        return SyncResult(success=False, timestamp=now, remaining=remaining)
+    done = run.puller.pull(names, began + patience, full=full)
+    if done.errors == 0:
+        run.board.note_sync()
+    run.worker.wake()
+    run.board.notifier.drain(min(_NOTIFY_WAIT_S, patience))
+    return SyncResult(
+        success=done.errors == 0 and not done.offline,
+        pulled=done.pulled,
+        conflicts=done.conflicts,
+        errors=done.errors,
+        timestamp=as_datetime(run.clock.wall()),
+        duration=run.clock.monotonic() - began,
+        remaining=run.storage.read(run.outbox.length),
+        offline=done.offline,
+    )
+
+
+def full_sync(run: Runtime, names: list[str], timeout: float | None) -> SyncResult:
+    """See ``SyncEngine.full_sync``."""
+    began = run.clock.monotonic()
+
+    def left() -> float | None:
+        spent = run.clock.monotonic() - began
+        return None if timeout is None else max(0.0, timeout - spent)
+
+    first = flush(run, left())
+    pulled = pull(run, names, left())
+    last = flush(run, left())
+    parts = (first, pulled, last)
+    return SyncResult(
+        success=pulled.success and last.success and first.errors == 0,
+        pushed=sum(part.pushed for part in parts),
+        pulled=sum(part.pulled for part in parts),
+        conflicts=sum(part.conflicts for part in parts),
+        errors=sum(part.errors for part in parts),
+        timestamp=last.timestamp,
+        duration=run.clock.monotonic() - began,
+        remaining=last.remaining,
+        offline=any(part.offline for part in parts),
+    )
+
+
+def wait(run: Runtime, item: SyncItem, timeout: float | None) -> ItemState:
+    """See ``SyncEngine.wait``."""
+    run.wake()
+    patience = _FOREVER_S if timeout is None else max(0.0, timeout)
+    if in_callback():
+        patience = 0.0
+    deadline = run.clock.monotonic() + patience
+    looked_again = False
+    while True:
+        generation = run.outcomes.generation
+        state = _state(run, item)
+        left = deadline - run.clock.monotonic()
+        if state is None and not looked_again:
+            # its commit may be a moment ahead of the word of what came of it
+            looked_again = True
+            run.outcomes.wait(generation, max(0.0, min(left, _LOOK_AGAIN_S)))
+            continue
+        if state is None:
+            return ItemState.SETTLED
+        if state not in (ItemState.PENDING, ItemState.SENDING) or left <= 0:
+            return state
+        run.outcomes.wait(generation, min(left, _LOOK_AGAIN_S))
+
+
+def _state(run: Runtime, item: SyncItem) -> ItemState | None:
+    """Where the item stands; ``None``: it left the queue, and this engine did not see how."""
+    place = run.outcomes.follow(item.place)
+    row = run.storage.read(lambda tx: tx.get(ITEMS, place))
+    return run.outcomes.get(place) if row is None else as_sync_item(row).state

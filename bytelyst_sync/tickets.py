@@ -1,0 +1,39 @@
+"""What a flush waits on: a ticket, filled in by the worker.
+
+The worker's thread alone changes a ticket until it finishes it; the waiting thread reads it after
+``done`` is set, or takes what is there when its patience ends.
+"""
+
+from __future__ import annotations
+
+import threading
+
+from bytelyst_sync.effects import Effects
+
+__all__ = ["Ticket"]
+
+
+class Ticket:
+    """One call of ``flush``. ``upto`` is the store's last number at the call."""
+
+    def __init__(self, upto: int) -> None:
+        self.upto = upto
+        self.done = threading.Event()
+        self.seen = False
+        self.pushed = 0
+        self.conflicts = 0
+        self.errors = 0
+        self.offline = False
+        self.error: Exception | None = None
+
+    def count(self, effects: Effects) -> None:
+        """Adds what a commit did."""
+        self.pushed += effects.pushed
+        self.conflicts += effects.conflicts
+        self.errors += effects.errors
+
+    def finish(self, *, offline: bool, error: Exception | None = None) -> None:
+        """Lets the waiting thread go on."""
+        self.offline = offline
+        self.error = error
+        self.done.set()

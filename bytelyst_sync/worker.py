@@ -1,0 +1,376 @@
+"""The worker: one daemon thread, one loop, one interruptible wait.
+
+Who owns what. The worker's thread alone uses the deliverer, connectivity, the origin's pause and
+everything else without a lock in its name. ``_lock`` guards what other threads hand to it: the
+flags ``_woken``, ``_closing``, ``_paused`` and ``_heard``, and the list of flush tickets; only
+assignments happen under it. Storage, network and user code are used outside of it.
+
+The right to deliver is held only while something is being sent: an engine that is idle, offline,
+paused or told to wait leaves the queue to other processes.
+
+An exception in one round is logged and the next round comes after a backoff: the thread survives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from collections.abc import Callable
+
+from bytelyst_sync.claims import Claims
+from bytelyst_sync.clock import Clock
+from bytelyst_sync.connectivity import Connectivity, Step
+from bytelyst_sync.credentials import Refusal
+from bytelyst_sync.deliverer import Deliverer
+from bytelyst_sync.effects import Effects
+from bytelyst_sync.errors import AuthError, StorageError
+from bytelyst_sync.model import SyncStatus
+from bytelyst_sync.origin import OriginPause
+from bytelyst_sync.status import StatusBoard
+from bytelyst_sync.storage.base import Storage
+from bytelyst_sync.tickets import Ticket
+
+__all__ = ["Worker"]
+
+logger = logging.getLogger("bytelyst_sync.worker")
+
+_POLL_S = 0.4
+"""How often other processes' pushes, and a right that became free, are looked for."""
+_YIELD_AFTER_S = 5.0
+_YIELD_S = 0.8
+_MAX_CRASH_WAIT_S = 30.0
+
+
+class Worker:
+    """Delivers what is queued until it is closed."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        claims: Claims,
+        deliverer: Deliverer,
+        connectivity: Connectivity,
+        refusal: Refusal,
+        origin: OriginPause,
+        board: StatusBoard,
+        clock: Clock,
+        chores: Callable[[bool], float | None],
+        auto_flush: bool,
+    ) -> None:
+        self._storage = storage
+        self._claims = claims
+        self._deliverer = deliverer
+        self._connectivity = connectivity
+        self._refusal = refusal
+        self._origin = origin
+        self._board = board
+        self._clock = clock
+        self._chores = chores
+        self._auto_flush = auto_flush
+        self._lock = threading.Condition(threading.Lock())
+        self._woken = False
+        self._closing = False
+        self._paused = False
+        self._heard: bool | None = None
+        self._tickets: list[Ticket] = []
+        self._thread: threading.Thread | None = None
+        self._after_exit: Callable[[], None] | None = None
+        self._changes: object = None
+        self._crashes = 0
+        self._foreign: list[str] = []
+        self._reported: set[str] = set()
+
+    # --- from any thread
+
+    def start(self) -> None:
+        """Starts the thread unless it runs."""
+        with self._lock:
+            if self._thread is None and not self._closing:
+                self._thread = threading.Thread(target=self._run, name="bytelyst-sync", daemon=True)
+                self._thread.start()
+
+    def wake(self) -> None:
+        """There may be something to do."""
+        if self._woken:
+            return
+        with self._lock:
+            self._woken = True
+            self._lock.notify_all()
+
+    def add(self, ticket: Ticket) -> None:
+        """A flush wants to hear when it is done; it also lifts a pause over credentials."""
+        with self._lock:
+            self._tickets.append(ticket)
+            self._woken = True
+            self._lock.notify_all()
+
+    def drop(self, ticket: Ticket) -> None:
+        """A flush no longer waits."""
+        with self._lock:
+            if ticket in self._tickets:
+                self._tickets.remove(ticket)
+
+    def count(self, effects: Effects) -> None:
+        """What a commit of the deliverer did counts for every flush that waits."""
+        for ticket in self._open_tickets():
+            ticket.count(effects)
+
+    def pause(self, paused: bool) -> None:
+        """Stops sending after the requests under way, or goes on."""
+        with self._lock:
+            self._paused = paused
+            self._woken = True
+            self._lock.notify_all()
+
+    def hear(self, online: bool) -> None:
+        """A pull in another thread reached the network, or found none."""
+        with self._lock:
+            if online is not self._connectivity.online:
+                self._heard = online
+                self._woken = True
+                self._lock.notify_all()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it was told to send nothing."""
+        return self._paused
+
+    def close(self, timeout: float, after_exit: Callable[[], None]) -> bool:
+        """Stops the thread; true if it ended in time. Else it calls ``after_exit`` when it does."""
+        with self._lock:
+            self._closing = True
+            self._lock.notify_all()
+            thread = self._thread
+        if thread is None:
+            return True
+        if thread is not threading.current_thread():
+            thread.join(timeout)
+        with self._lock:
+            if self._thread is not None and thread.is_alive():
+                self._after_exit = after_exit
+                return False
+        return True
+
+    # --- the loop
+
+    def _run(self) -> None:
+        try:
+            while not self._closing:
+                self._woken = False
+                wait = self._guarded_round()
+                with self._lock:
+                    self._lock.wait_for(lambda: self._woken or self._closing, wait)
+        finally:
+            self._wind_up()
+
+    def _guarded_round(self) -> float:
+        try:
+            wait = self._round()
+            self._crashes = 0
+        except Exception as error:  # noqa: BLE001 - the thread survives whatever happens
+            self._crashes += 1
+            wait = min(_MAX_CRASH_WAIT_S, 0.1 * 2.0 ** min(self._crashes, 10))
+            self._survive(error, wait)
+        return wait
+
+    def _survive(self, error: Exception, wait: float) -> None:
+        if isinstance(error, StorageError):
+            logger.error("the store cannot be used, next try in %.1f s: %s", wait, error)
+        else:
+            logger.error("a round failed, next one in %.1f s", wait, exc_info=error)
+            self._deliverer.forget()
+        self._deliverer.gather(self._stopped)
+        self._deliverer.release()
+        self._deliverer.trouble = True
+        self._board.note_error(str(error) or type(error).__name__)
+        with contextlib.suppress(StorageError):
+            self._settle_status()
+        for ticket in self._open_tickets():
+            self.drop(ticket)
+            ticket.finish(offline=False, error=error)
+
+    def _wind_up(self) -> None:
+        """The thread's last acts: nothing claimed stays so, nobody waits in vain."""
+        try:
+            self._deliverer.close()
+        except Exception:
+            logger.exception("what was being sent could not be settled; the next start will")
+        finally:
+            for ticket in self._open_tickets():
+                self.drop(ticket)
+                ticket.finish(offline=not self._connectivity.online)
+            with self._lock:
+                self._thread = None
+                after_exit = self._after_exit
+            if after_exit is not None:
+                after_exit()
+
+    def _round(self) -> float:
+        """Does what can be done now; returns seconds to wait unless woken."""
+        self._take_in_what_was_heard()
+        self._look_for_unknown_entities()
+        hindrance = self._hindrance()
+        if hindrance is None:
+            self._deliver()
+            hindrance = self._hindrance()
+        self._deliverer.release()
+        return self._rest(hindrance)
+
+    def _deliver(self) -> None:
+        """Sends until there is nothing to send or something hinders."""
+        if not (self._deliverer.ready() and self._deliverer.acquire()):
+            return
+        self._deliverer.trouble = False
+        while self._deliverer.advance(self._stopped, self._may_send):
+            self._finish(self._is_done)
+            self._give_others_a_turn()
+            self._chores(self._may_fetch())
+
+    def _give_others_a_turn(self) -> None:
+        """Items of entities that this engine does not know need an engine that does."""
+        held = self._clock.monotonic() - self._deliverer.held_since
+        if not self._foreign or held < _YIELD_AFTER_S:
+            return
+        self._deliverer.gather(self._stopped)
+        self._deliverer.commit(room=0)
+        self._deliverer.release()
+        with self._lock:
+            self._lock.wait_for(lambda: self._closing, _YIELD_S)
+        if not self._closing and self._deliverer.acquire():
+            self._deliverer.commit(room=1)
+
+    def _rest(self, hindrance: float | None) -> float:
+        """Idle, or hindered: answers tickets, does the chores, says how long to wait."""
+        waits = [_POLL_S]
+        if hindrance is None:
+            due = self._storage.read(lambda tx: self._claims.next_due(tx, self._clock.wall()))
+            waits += [] if due is None else [due]
+            if not self._connectivity.idle_probe():
+                self._deliverer.go_offline("the probe found no network")
+            probe = self._connectivity.wait_s()
+            waits += [] if probe is None else [probe]
+            self._finish(self._is_done)
+        else:
+            waits.append(max(hindrance, 0.001))
+            self._finish(lambda _: True)
+        self._settle_status()
+        chore = self._chores(self._may_fetch())
+        waits += [] if chore is None else [chore]
+        return max(0.0, min(waits))
+
+    # --- reasons not to send
+
+    def _hindrance(self) -> float | None:
+        """Seconds that nothing may be sent for whatever reason; ``None``: go on.
+
+        A flush that was not seen before asks the network and the credentials again, once.
+        """
+        tickets = self._open_tickets()
+        asked = any(not ticket.seen for ticket in tickets)
+        for ticket in tickets:
+            ticket.seen = True
+        if self._paused or not (self._auto_flush or tickets):
+            return _POLL_S
+        if not self._connectivity.online and not self._look_for_network(asked):
+            return self._connectivity.wait_s() or 0.0
+        if self._refusal.active and not self._ask_for_credentials(asked):
+            return self._refusal.wait_s()
+        now = self._clock.monotonic()
+        if self._connectivity.resume_at > now and not tickets:
+            return self._connectivity.resume_at - now
+        pause = self._origin.remaining()
+        return pause if pause > 0 else None
+
+    def _may_send(self) -> bool:
+        """The same, cheaply, between two slices."""
+        return self._may_fetch() and (self._auto_flush or bool(self._open_tickets()))
+
+    def _may_fetch(self) -> bool:
+        return (
+            not self._stopped()
+            and self._connectivity.online
+            and not self._refusal.active
+            and self._origin.remaining() <= 0
+        )
+
+    def _stopped(self) -> bool:
+        return self._closing or self._paused
+
+    def _take_in_what_was_heard(self) -> None:
+        with self._lock:
+            heard, self._heard = self._heard, None
+        if heard is True:
+            self._connectivity.reached()
+            self._deliverer.go_online()
+        elif heard is False and self._connectivity.online:
+            self._deliverer.go_offline("a pull found no network")
+
+    def _look_for_network(self, asked: bool) -> bool:
+        step = self._connectivity.step(now_please=asked)
+        if step is Step.GO:
+            self._deliverer.go_online()
+        if step is Step.TRY:
+            self._try_one()
+        return self._connectivity.online
+
+    def _try_one(self) -> None:
+        """Offline, one real request: it alone can tell whether the probe is right."""
+        if self._deliverer.acquire() and self._deliverer.commit(room=1):
+            self._deliverer.gather(self._stopped)
+            self._deliverer.commit(room=0)
+        else:
+            self._connectivity.postpone()
+        self._deliverer.release()
+
+    def _ask_for_credentials(self, asked: bool) -> bool:
+        """Refused credentials: tried again when a person says so, or ``auth`` has others."""
+        if asked:
+            self._refusal.lift()
+        else:
+            try:
+                self._refusal.ask_again()
+            except AuthError as error:
+                self._board.note_error(str(error))
+        return not self._refusal.active
+
+    def _look_for_unknown_entities(self) -> None:
+        token = self._storage.changes()
+        if token == self._changes:
+            return
+        self._changes = token
+        self._foreign = self._storage.read(self._claims.unknown_entities)
+        for name in self._foreign:
+            if name not in self._reported:
+                self._reported.add(name)
+                message = "items of entity %r wait for an engine that has it configured"
+                logger.warning(message, name)
+                self._board.note_error(message % name)
+
+    # --- tickets and status
+
+    def _open_tickets(self) -> list[Ticket]:
+        with self._lock:
+            return list(self._tickets)
+
+    def _is_done(self, ticket: Ticket) -> bool:
+        """Nothing that was queued at the flush's call can be sent, or is being sent."""
+        return not self._storage.read(lambda tx: self._claims.busy_up_to(tx, ticket.upto))
+
+    def _finish(self, done: Callable[[Ticket], bool]) -> None:
+        for ticket in self._open_tickets():
+            if done(ticket):
+                self._settle_status()
+                self.drop(ticket)
+                ticket.finish(offline=not self._connectivity.online)
+
+    def _settle_status(self) -> None:
+        if self._deliverer.busy:
+            return
+        if not self._connectivity.online:
+            self._board.change(SyncStatus.OFFLINE)
+        elif self._deliverer.trouble or self._refusal.active:
+            self._board.change(SyncStatus.ERROR)
+        else:
+            self._board.change(SyncStatus.IDLE)
