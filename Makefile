@@ -34,7 +34,7 @@ demo: $(VENV)/.with-package
 	@$(BIN)/python examples/demo $(ARGS)
 
 test: $(VENV)/.with-test
-	@$(BIN)/python -m pytest -q --no-header -n $(JOBS) --maxprocesses 4 $(ARGS) </dev/null
+	@$(BIN)/python -m pytest -q --no-header --tb=short -n $(JOBS) --maxprocesses 4 $(ARGS) </dev/null
 
 lint: $(VENV)/.with-lint
 	@status=0; \

@@ -51,8 +51,9 @@ class Arrivals:
         whether it was news.
         """
         row = tx.get(RECORDS, entity.name, key)
-        if row is not None and seen is not None and row.seen != seen:
-            row = put_row(tx, row, row._replace(seen=seen))
+        if seen is not None and (row is None or row.seen != seen):
+            effects.sighted += 1
+            row = row and put_row(tx, row, row._replace(seen=seen))
         if row is not None and self._known(row, state, version):
             self._settle_marks(tx, row)
             return False

@@ -14,26 +14,54 @@ from typing import Any
 from bytelyst_sync.clock import Clock
 from bytelyst_sync.effects import Effects, Question
 from bytelyst_sync.entity import Entities, Entity
-from bytelyst_sync.errors import SyncError
+from bytelyst_sync.errors import InvalidDataError, SyncError
+from bytelyst_sync.model import Conflict
 from bytelyst_sync.notifier import Notifier, call_user
 from bytelyst_sync.resolver import Resolver, as_conflict
 from bytelyst_sync.rules.encode import encode
+from bytelyst_sync.rules.ids import record_key
 from bytelyst_sync.storage.base import Storage, Transaction
 from bytelyst_sync.storage.schema import CONFLICTS
 
-__all__ = ["Asker", "checked_answer"]
+__all__ = ["Asker", "checked_answer", "conflict_number"]
 
 logger = logging.getLogger("bytelyst_sync.conflicts")
 Json = dict[str, Any]
 
 
-def checked_answer(entity: Entity, answer: Any) -> Json | str:
-    """``"local"``, ``"remote"`` or a record; ``ValueError`` for anything else."""
+def conflict_number(conflict: object) -> int:
+    """The number of a ``Conflict``, or of its id; ``InvalidDataError`` for anything else."""
+    given = conflict.id if isinstance(conflict, Conflict) else conflict
+    if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < 19:
+        return int(given)
+    raise InvalidDataError(
+        f"{given!r} is no conflict; give one that conflicts() returned, or its id",
+        path="conflict",
+    )
+
+
+def checked_answer(entity: Entity, record: str, answer: Any) -> Json | str:
+    """``"local"``, ``"remote"`` or a record; ``InvalidDataError`` for anything else."""
     if isinstance(answer, str):
         if answer in ("local", "remote"):
             return answer
-        raise ValueError(f'a conflict is settled by "local", "remote" or a dict, not {answer!r}')
-    return encode(answer, entity.name)
+        raise InvalidDataError(
+            f'a conflict is settled by "local", "remote" or a dict, not by {answer!r}',
+            path="answer",
+            entity=entity.name,
+            record_id=record,
+        )
+    plain = encode(answer, entity.name)
+    field = entity.id_field
+    if record_key(plain.setdefault(field, record), entity.name, field) != record:
+        raise InvalidDataError(
+            f"{entity.name}: the record that settles the conflict of {record} has another id "
+            f"at $.{field}",
+            path=f"$.{field}",
+            entity=entity.name,
+            record_id=record,
+        )
+    return plain
 
 
 class Asker:
@@ -87,7 +115,7 @@ class Asker:
             return None
         try:
             answer = call_user(entity.on_conflict, as_conflict(row))
-            return None if answer is None else checked_answer(entity, answer)
+            return None if answer is None else checked_answer(entity, row.record, answer)
         except Exception:
             logger.exception("on_conflict of %s decided nothing; it is parked", entity.name)
             return None

@@ -37,6 +37,10 @@ __all__ = [
 ]
 
 
+_LARGEST = 1e12
+"""No number of seconds, items or threads is above it."""
+
+
 def wrong_value(field: str, value: object, allowed: str) -> ConfigError:
     """The error that names the field, the value and what is allowed."""
     return ConfigError(f"{field} is {value!r}; allowed: {allowed}", field=field, value=value)
@@ -63,9 +67,8 @@ def number(
         if value is None and optional:
             return
         good = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
-        if not good or not math.isfinite(value) or not low <= value <= high:
-            raise wrong_value(attribute.name, value, allowed)
-        if above and value == low:
+        # an int is compared as it is: it may be too large for a float
+        if not good or not low <= value <= min(high, _LARGEST) or (above and value == low):
             raise wrong_value(attribute.name, value, allowed)
 
     return check
@@ -84,8 +87,8 @@ def flag(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
 
 
 def is_dialect(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
-    """A validator: a ``Dialect``, or ``None``."""
-    if value is not None and not isinstance(value, Dialect):
+    """A validator: a ``Dialect``."""
+    if not isinstance(value, Dialect):
         raise wrong_value(attribute.name, value, "a Dialect")
 
 
@@ -112,7 +115,13 @@ def choice(*values: str) -> Any:
 
 def endpoint_path(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
     """A validator: a path without query."""
-    good = isinstance(value, str) and value.strip("/") and not set(value) & set("?# \t\r\n")
+    good = (
+        isinstance(value, str)
+        and value.strip("/")
+        and not value.startswith("//")
+        and not set(value) & set("?#: \t\r\n\\")
+        and not {".", ".."} & set(value.split("/"))
+    )
     if not good:
         raise wrong_value(
             attribute.name, value, 'a path below base_url without query, such as "/notes"'
@@ -172,19 +181,19 @@ def http_url(instance: object, attribute: attrs.Attribute[Any], value: Any) -> N
 
 def as_timeout(value: Any) -> Any:
     """A converter: seconds to (connect, read)."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = (value, value)
+    alone = isinstance(value, (int, float)) and not isinstance(value, bool)
+    pair = (value, value) if alone else value
     good = (
-        isinstance(value, (tuple, list))
-        and len(value) == 2
+        isinstance(pair, (tuple, list))
+        and len(pair) == 2
         and all(
             isinstance(each, (int, float)) and not isinstance(each, bool) and 0 < each < math.inf
-            for each in value
+            for each in pair
         )
     )
     if not good:
         raise wrong_value("timeout", value, "seconds above 0, as a number or (connect, read)")
-    return (float(value[0]), float(value[1]))
+    return (float(pair[0]), float(pair[1]))
 
 
 def is_storage(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:

@@ -18,15 +18,15 @@ from bytelyst_sync.lanes import change
 from bytelyst_sync.model import SyncOperation
 from bytelyst_sync.replica import server_state
 from bytelyst_sync.resolver import Resolver
-from bytelyst_sync.rules.backoff import remaining
 from bytelyst_sync.storage.base import Reader, Transaction
-from bytelyst_sync.storage.schema import ITEMS, Item, Lane
+from bytelyst_sync.storage.schema import ASKED, CONFLICTS, ITEMS, Item, Lane
 
 __all__ = ["Claim", "Claims", "claimed"]
 
 Json = dict[str, Any]
 CREATE, UPDATE, DELETE = SyncOperation.CREATE, SyncOperation.UPDATE, SyncOperation.DELETE
 _PROMOTED_AT_ONCE = 500
+_SLACK_S = 1.0
 
 
 @attrs.frozen
@@ -52,9 +52,20 @@ class Claims:
         self._resolver = resolver
         self._max_retry_delay = max_retry_delay
 
-    def recover(self, tx: Transaction) -> int:
-        """Takes over from a deliverer that died: what it was sending may have been processed."""
-        self._resolver.park_asked(tx)
+    def orphans(self, tx: Reader) -> bool:
+        """Whether items are marked as being sent: by a deliverer that died, if there is none."""
+        return tx.count(ITEMS, Lane.SENDING) > 0
+
+    def asked(self, tx: Reader) -> bool:
+        """Whether a callback is deciding a conflict, or was when its process died."""
+        return tx.count(CONFLICTS, ASKED) > 0
+
+    def recover(self, tx: Transaction, *, asked: bool = True) -> int:
+        """Takes over from a deliverer that died: what it was sending may have been processed.
+        With ``asked``, questions that it was asking are parked.
+        """
+        if asked:
+            self._resolver.park_asked(tx)
         recovered = 0
         for entity in [e for lane, e in tx.counts(ITEMS) if lane == Lane.SENDING]:
             for item in list(tx.scan(ITEMS, "lane", (Lane.SENDING, entity))):
@@ -69,7 +80,7 @@ class Claims:
         beyond = now + self._max_retry_delay
         late = tx.scan(ITEMS, "due", upto=(beyond,), limit=_PROMOTED_AT_ONCE, reverse=True)
         for item in list(late):
-            if item.due is not None and item.due - now > (item.delay or 0.0):
+            if self._stretched(item, now):
                 tx.replace(ITEMS, item, item._replace(due=now + (item.delay or 0.0)))
 
     def claim(self, tx: Transaction, limit: int, now: float) -> list[Claim]:
@@ -122,11 +133,25 @@ class Claims:
         )
 
     def next_due(self, tx: Reader, now: float) -> float | None:
-        """Seconds until the first waiting item is due; ``None`` if none waits."""
+        """Seconds until there is something to ``promote``; ``None`` if nothing waits."""
         item = next(tx.scan(ITEMS, "due", limit=1), None)
         if item is None or item.due is None:
             return None
-        return remaining(item.due, item.delay if item.delay is not None else 0.0, now)
+        if self._stretched(item, now):
+            return 0.0
+        return max(0.0, min(item.due - now, item.delay if item.delay is not None else item.due))
+
+    def next_due_at(self, tx: Reader, now: float) -> float | None:
+        """When that is, by the wall clock."""
+        item = next(tx.scan(ITEMS, "due", limit=1), None)
+        if item is None or item.due is None:
+            return None
+        return now + (item.delay or 0.0) if self._stretched(item, now) else item.due
+
+    def _stretched(self, item: Item, now: float) -> bool:
+        """Whether a clock that was set back has put its time further off than was meant."""
+        off = (item.due or 0.0) - now
+        return off > self._max_retry_delay + _SLACK_S and off > (item.delay or 0.0) + _SLACK_S
 
     def unknown_entities(self, tx: Reader) -> list[str]:
         """Entities with queued items that this engine does not know."""

@@ -72,7 +72,9 @@ class EntityConfig:
     page_size: int | None = attrs.field(
         default=None, validator=number(1, optional=True, whole=True), kw_only=True
     )
-    dialect: Dialect | None = attrs.field(default=None, validator=is_dialect, kw_only=True)
+    dialect: Dialect | None = attrs.field(
+        default=None, validator=attrs.validators.optional(is_dialect), kw_only=True
+    )
     reconcile_interval: float | None = attrs.field(
         default=None, validator=number(0, optional=True, above=True), kw_only=True
     )

@@ -28,15 +28,16 @@ _FOREVER_S = 1e8
 class Credentials:
     """The token that requests carry. Without a provider it does nothing.
 
-    ``refused`` is set when the server would not take what there is; delivery pauses on it.
+    ``_token`` is the one in use, ``_refused`` the one that the server would not take while there
+    is no other: then nothing is asked until ``retry`` or ``forget``.
     """
 
     def __init__(self, provider: Callable[[], Any] | None) -> None:
         self._provider = provider
         self._lock = threading.Condition(threading.Lock())
         self._token: str | None = None
+        self._refused: str | None = None
         self._asking = False
-        self._refused_token: str | None = None
 
     @property
     def renewable(self) -> bool:
@@ -47,7 +48,9 @@ class Credentials:
         """The request with its token, and the token. ``AuthError`` if there is none to be had."""
         if self._provider is None:
             return request, None
-        token = self._token or self._ask(None)
+        token = self._token or self._ask(lambda: self._refused is not None)
+        if token is None:
+            raise AuthError("the server refused the token, and auth has given no other yet")
         headers = {**request.headers, "Authorization": f"Bearer {token}"}
         return attrs.evolve(request, headers=headers), token
 
@@ -55,31 +58,36 @@ class Credentials:
         """A token was refused: whether there is another one now, asked for at most once."""
         if self._provider is None or refused is None:
             return False
+
+        def settled() -> bool:
+            return self._refused == refused or self._token not in (refused, None)
+
+        return self._ask(settled, refused) not in (refused, None)
+
+    def refused_again(self, token: str | None) -> None:
+        """The renewed token is refused as well: nothing is asked any more for now."""
         with self._lock:
-            if self._refused_token == refused and not self._asking and self._token is None:
-                return False
-        return self._ask(refused) != refused
+            if token is not None and token == self._token:
+                self._token, self._refused = None, token
 
     def retry(self) -> bool:
         """Asks again after all was refused; whether that brought something worth trying."""
-        if self._provider is None:
-            return False
-        refused = self._refused_token
-        with self._lock:
-            self._token = None
-        return self._ask(None) != refused
+        return self._provider is not None and self._ask(lambda: False, self._refused) is not None
 
     def forget(self) -> None:
         """The next request asks anew: a person said to go on."""
         with self._lock:
-            self._token = None
-            self._refused_token = None
+            self._token = self._refused = None
 
-    def _ask(self, refused: str | None) -> str:
+    def _ask(self, settled: Callable[[], bool], refused: str | None = None) -> str | None:
+        """Asks the provider, unless it turns out to be ``settled`` once nobody else is asking.
+
+        Returns the token in use after that; ``None`` if there is only the refused one.
+        """
         with self._lock:
             if not self._lock.wait_for(lambda: not self._asking, _WAIT_S):
                 raise AuthError("the auth callable has not returned for a minute")
-            if self._token is not None and self._token != refused:
+            if settled() or self._token not in (refused, None):
                 return self._token
             self._asking = True
         token: str | None = None
@@ -88,11 +96,11 @@ class Credentials:
         finally:
             with self._lock:
                 self._asking = False
-                self._token = token if token != refused else None
-                if refused is not None and token == refused:
-                    self._refused_token = refused
+                if token is not None:
+                    again = token == refused
+                    self._token, self._refused = (None, token) if again else (token, None)
                 self._lock.notify_all()
-        return token
+        return self._token
 
     def _called(self) -> str:
         try:

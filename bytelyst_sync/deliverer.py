@@ -68,6 +68,8 @@ class Deliverer:
         self._right: DeliveryRight | None = None
         self._unsettled: list[Sent] = []
         self._unsent: list[Claim] = []
+        self._took_over = False
+        """Whether it did once: questions asked since are this engine's own."""
         self.held_since = 0.0
         self.trouble = False
         """Whether the latest round of sending met any."""
@@ -97,9 +99,10 @@ class Deliverer:
 
         def take_over(tx: Transaction) -> int:
             self._origin.load(tx)
-            return self._claims.recover(tx)
+            return self._claims.recover(tx, asked=not self._took_over)
 
         recovered = self._storage.write(take_over)
+        self._took_over = True
         if recovered:
             logger.warning("took over %d items from a deliverer that ended abruptly", recovered)
         return True
@@ -113,13 +116,21 @@ class Deliverer:
 
     def ready(self) -> bool:
         """Whether there is anything to do."""
+        if self._unsettled or self._unsent:
+            return True
         now = self._clock.wall()
+        held = self._right is not None and self._right.held
 
         def look(tx: Reader) -> bool:
             due = self._claims.next_due(tx, now)
-            return (due is not None and due <= 0) or self._claims.ready(tx)
+            return (
+                (due is not None and due <= 0)
+                or self._claims.ready(tx)
+                or (not held and self._claims.orphans(tx))
+                or (not self._took_over and self._claims.asked(tx))
+            )
 
-        return bool(self._unsettled or self._unsent) or self._storage.read(look)
+        return self._storage.read(look)
 
     def advance(self, stopped: Callable[[], bool], go_on: Callable[[], bool]) -> bool:
         """Sends a slice; one commit settles it and claims the next.

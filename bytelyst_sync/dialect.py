@@ -82,6 +82,16 @@ def _mapping(instance: object, attribute: attrs.Attribute[Any], value: object) -
         raise _wrong(attribute.name, value, "a dict with strings as keys")
 
 
+def _headers(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    allowed = "a dict of strings to strings, without line breaks"
+    if not isinstance(value, Mapping):
+        raise _wrong(attribute.name, value, allowed)
+    for name, each in value.items():
+        good = isinstance(name, str) and isinstance(each, str)
+        if not good or set(f"{name}{each}") & set("\r\n\0"):
+            raise _wrong(attribute.name, name, allowed)
+
+
 def _texts(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     if not isinstance(value, tuple) or not all(isinstance(each, str) for each in value):
         raise _wrong(attribute.name, value, "strings, as a tuple or list")
@@ -102,8 +112,15 @@ def _versions(instance: object, attribute: attrs.Attribute[Any], value: object) 
             raise _wrong(attribute.name, source, allowed)
 
 
+def _operations(attribute: attrs.Attribute[Any], value: object) -> None:
+    names = [each.value for each in SyncOperation]
+    if isinstance(value, Mapping) and not set(value) <= set(names):
+        raise _wrong(attribute.name, value, "operations as keys: " + ", ".join(names))
+
+
 def _version_places(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     allowed = '"header:NAME", "body:NAME", "query:NAME" or None'
+    _operations(attribute, value)
     for place in value.values() if isinstance(value, Mapping) else (value,):
         fits = isinstance(place, str) and _names_a_thing(place, ("header:", "body:", "query:"))
         if place is not None and not fits:
@@ -119,12 +136,15 @@ def _since(instance: object, attribute: attrs.Attribute[Any], value: object) -> 
     if not all(isinstance(part, str) for part in value) or "{cursor}" not in value[1]:
         raise _wrong(attribute.name, value, allowed)
     try:
-        value[1].format(cursor="0")
+        fits = value[1].format(cursor="a") != value[1].format(cursor="b")
     except (KeyError, ValueError, IndexError):
-        raise _wrong(attribute.name, value, allowed + "; other braces are doubled") from None
+        fits = False
+    if not fits:
+        raise _wrong(attribute.name, value, allowed + "; other braces are doubled")
 
 
 def _wrappers(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    _operations(attribute, value)
     keys = value.values() if isinstance(value, Mapping) else (value,)
     if not all(isinstance(key, str) for key in keys):
         raise _wrong(attribute.name, value, "a key, or a dict of operation to key")
@@ -133,7 +153,7 @@ def _wrappers(instance: object, attribute: attrs.Attribute[Any], value: object) 
 def _answers(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
     allowed = 'pairs of a status and a pattern (or None), such as ((500, "duplicate id"),)'
     for each in value if isinstance(value, tuple) else (value,):
-        if not isinstance(each, tuple) or len(each) != 2 or not isinstance(each[0], int):
+        if not isinstance(each, tuple) or len(each) != 2 or type(each[0]) is not int:
             raise _wrong(attribute.name, each, allowed)
         try:
             re.compile(each[1] or "")
@@ -190,7 +210,7 @@ class Dialect:
     id_in_answer: str | None = attrs.field(default=None, validator=_text(optional=True))
     items: str = attrs.field(default="items", validator=_text())
     item: str = attrs.field(default="", validator=_text())
-    query: Mapping[str, Any] = _mapped()
+    query: Mapping[str, Any] = _mapped(repr=lambda value: repr(sorted(value)))
     since: tuple[str, str] | None = attrs.field(
         default=("since", "{cursor}"), converter=_pair, validator=_since
     )
@@ -222,7 +242,9 @@ class Dialect:
         default=("updatedAt", "updated_at"), converter=_tuple, validator=_texts
     )
     idempotency: str | None = attrs.field(default="Idempotency-Key", validator=_text(optional=True))
-    headers: Mapping[str, str] = _mapped(repr=False)
+    headers: Mapping[str, str] = attrs.field(
+        factory=dict, converter=_copy, validator=_headers, repr=False
+    )
 
     @classmethod
     def rest(cls) -> Dialect:

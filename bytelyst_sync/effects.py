@@ -42,6 +42,8 @@ class Effects:
     questions: list[Question] = attrs.field(factory=list)
     pushed: int = 0
     pulled: int = 0
+    sighted: int = 0
+    """Records that a listing of everything brought for the first time."""
     conflicts: int = 0
     errors: int = 0
     watch: bool = False

@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bytelyst_sync import syncing
-from bytelyst_sync.asking import checked_answer
+from bytelyst_sync.asking import checked_answer, conflict_number
 from bytelyst_sync.clock import Clock, SystemClock
 from bytelyst_sync.config import SyncConfig
 from bytelyst_sync.effects import Effects, as_sync_item
 from bytelyst_sync.entity import Entity, compile_entities
-from bytelyst_sync.errors import EngineClosedError
+from bytelyst_sync.errors import EngineClosedError, InvalidDataError
 from bytelyst_sync.lifecycle import register
 from bytelyst_sync.model import (
     Conflict,
@@ -30,12 +30,12 @@ from bytelyst_sync.outbox import Change, repaired_by
 from bytelyst_sync.reading import conflict_rows, queued_items, view_records
 from bytelyst_sync.replica import canonical_key, view
 from bytelyst_sync.resolver import as_conflict
-from bytelyst_sync.rules.encode import encode
 from bytelyst_sync.rules.ids import record_key
 from bytelyst_sync.rules.prepare import as_operation, prepared
 from bytelyst_sync.runtime import Runtime
 from bytelyst_sync.status import StatusBoard, Tally
 from bytelyst_sync.storage.base import Transaction
+from bytelyst_sync.storage.schema import CONFLICTS
 from bytelyst_sync.transactions import Buffer
 
 if TYPE_CHECKING:
@@ -99,25 +99,14 @@ class SyncEngine:
                 return True
             self._closed = True
             runtime = self._runtime
-        if runtime is None:
-            self._board.change(SyncStatus.CLOSED)
-            return True
         deadline = self._clock.monotonic() + max(0.0, timeout)
-        waiting = 0.0 if in_callback() else max(0.0, timeout)
 
-        def finish() -> None:
-            self._board.change(SyncStatus.CLOSED)
-            runtime.close()
+        def left() -> float:
+            return 0.0 if in_callback() else max(0.1, deadline - self._clock.monotonic())
 
-        stopped = runtime.worker.close(waiting, finish)
-        left = deadline - self._clock.monotonic()
-        if not in_callback():
-            runtime.asker.notifier.close(max(0.1, left))
-        if stopped:
-            finish()
-        else:
-            self._board.change(SyncStatus.CLOSED)
-        self._board.notifier.close(0.0 if in_callback() else max(0.1, left))
+        stopped = True if runtime is None else runtime.close(left)
+        self._board.change(SyncStatus.CLOSED)
+        self._board.notifier.close(left())
         return stopped
 
     def pause(self) -> None:
@@ -162,6 +151,7 @@ class SyncEngine:
         Rows that cancelled a queued create have no item, and are left out of the list.
         """
         verb = as_operation(operation)
+        self._entity(entity)
         changes = [self._change(entity, data, verb) for data in rows]
         buffer = self._buffer()
         if buffer is not None:
@@ -237,7 +227,7 @@ class SyncEngine:
         Returns its state, or the state it is in at the timeout (seconds). From a callback it
         returns at once.
         """
-        return syncing.wait(self._running(), item, timeout)
+        return syncing.wait(self._running(), checked_item(item), timeout)
 
     # --- taking back
 
@@ -245,8 +235,9 @@ class SyncEngine:
         """Takes a queued item back if it is not frozen; a create takes its record's later items
         with it, and is refused while other queued records refer to it.
         """
+        place = checked_item(item).place
         return self._write(
-            lambda tx, effects, run: run.outbox.cancel(tx, run.outcomes.follow(item.place), effects)
+            lambda tx, effects, run: run.outbox.cancel(tx, run.outcomes.follow(place), effects)
         )
 
     def reprocess_failed(
@@ -281,11 +272,11 @@ class SyncEngine:
 
         Returns the item that will be sent, if one is needed.
         """
-        number = int(conflict.id if isinstance(conflict, Conflict) else conflict)
-        if isinstance(conflict, Conflict):
-            answer = checked_answer(self._entity(conflict.entity), data)
-        else:
-            answer = data if isinstance(data, str) else encode(data, "conflict")
+        number = conflict_number(conflict)
+        row = self._running().storage.read(lambda tx: tx.get(CONFLICTS, number))
+        if row is None:
+            raise InvalidDataError(f"there is no conflict {number}", path="conflict")
+        answer = checked_answer(self._entity(row.entity), row.record, data)
         now = self._clock.wall()
 
         def settle(tx: Transaction, effects: Effects, run: Runtime) -> SyncItem | None:
@@ -366,7 +357,7 @@ class SyncEngine:
 
     def _entity(self, name: str) -> Entity:
         self._check_open()
-        return self._entities[name]
+        return self._entities.named(name)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -429,6 +420,13 @@ class SyncEngine:
         if runtime is not None:
             runtime.after_fork()
         self._board.after_fork()
+
+
+def checked_item(item: object) -> SyncItem:
+    """The item; ``TypeError`` for anything else."""
+    if not isinstance(item, SyncItem):
+        raise TypeError(f"give the SyncItem that push() returned, not a {type(item).__name__}")
+    return item
 
 
 def _ids(ids: Iterable[str | SyncItem] | None) -> list[str] | None:

@@ -46,13 +46,17 @@ class Entity:
 
 
 class Entities(dict[str, Entity]):
-    """The entities by name; an unknown name raises ``UnknownEntityError``."""
+    """The entities by name."""
 
-    def __missing__(self, name: str) -> Entity:
-        raise UnknownEntityError(
-            f"unknown entity {name!r}; configured are {', '.join(map(repr, sorted(self)))}",
-            entity=str(name),
-        )
+    def named(self, name: object) -> Entity:
+        """The entity of that name, whatever the caller gave for one."""
+        found = self.get(name) if isinstance(name, str) else None
+        if found is None:
+            raise UnknownEntityError(
+                f"unknown entity {name!r}; configured are {', '.join(map(repr, sorted(self)))}",
+                entity=name if isinstance(name, str) else None,
+            )
+        return found
 
 
 def compile_entities(config: SyncConfig) -> Entities:

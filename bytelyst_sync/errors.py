@@ -93,6 +93,11 @@ class ConfigError(SyncError, ValueError):
         self.field = field
         self.value = value
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        plain = self.value is None or type(self.value) in (str, int, float, bool)
+        state = {**self.__dict__, "value": self.value if plain else repr(self.value)}
+        return _rebuild, (type(self), self.args, state)
+
 
 class UnknownEntityError(SyncError, KeyError):
     """The entity is not configured; the message lists those that are."""

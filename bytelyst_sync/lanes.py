@@ -90,7 +90,18 @@ def change(tx: Transaction, old: Item, new: Item, links: list[Link] | None = Non
     if new.lane in PENDING:
         new = _laid(tx, new)
     tx.replace(ITEMS, old, new)
+    if old.lane == Lane.SENDING:
+        let_earlier_ones_go(tx, new)
     return new
+
+
+def let_earlier_ones_go(tx: Transaction, item: Item) -> None:
+    """An item is no longer being sent: those of its record that are queued before it, and had to
+    wait because it was already on its way (it was queued under another id), may go first.
+    """
+    for waiting in list(tx.scan(ITEMS, "blocker", (item.seq,))):
+        if waiting.seq < item.seq:
+            tx.replace(ITEMS, waiting, _laid(tx, waiting))
 
 
 def remove(tx: Transaction, item: Item, entities: Entities, effects: Effects) -> None:

@@ -134,7 +134,7 @@ class SyncStatusInfo:
     conflicts: int = 0
     online: bool = True
     paused: bool = False
-    last_error: str | None = None
+    last_error: str | None = attrs.field(default=None, repr=False)
     last_sync: datetime | None = None
     next_retry: datetime | None = None
     since: datetime

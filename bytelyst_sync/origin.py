@@ -1,7 +1,7 @@
 """The server as a whole: when it wants to be left alone, and what its clock says.
 
-Owned by the worker's thread. The pause is kept in the store, so that a restart or another process
-honours it too.
+Owned by the worker's thread, but for the clock. The pause is kept in the store, so that a restart
+or another process honours it too.
 """
 
 from __future__ import annotations
@@ -46,8 +46,6 @@ class OriginPause:
 
     def hear(self, answer: Answer) -> None:
         """Takes in what an answer says about the server."""
-        if answer.ahead is not None:
-            self.offset = self.offset.narrowed(*answer.ahead)
         if answer.meaning is Meaning.BUSY:
             wait = backoff(
                 self._refusals,
@@ -63,6 +61,12 @@ class OriginPause:
             self._refusals = 0
         if answer.backoff is not None:
             self._extend(answer.backoff)
+
+    def learn_clock(self, low: float, high: float) -> None:
+        """A ``Date`` header bounds what the server's clock is ahead. From any thread: the value
+        is replaced as a whole, and losing one bound to another thread does no harm.
+        """
+        self.offset = self.offset.narrowed(low, high)
 
     def remaining(self) -> float:
         """Seconds that nothing may be sent for."""

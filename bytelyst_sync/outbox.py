@@ -35,6 +35,7 @@ from bytelyst_sync.replica import canonical_key, watching
 from bytelyst_sync.rules.coalesce import Outcome, coalesce
 from bytelyst_sync.rules.encode import dumps, encode
 from bytelyst_sync.rules.ids import record_key
+from bytelyst_sync.server_states import mark_stale
 from bytelyst_sync.storage.base import Reader, Transaction
 from bytelyst_sync.storage.schema import ALIASES, CONFLICTS, ITEMS, OPEN, RECORDS, Item, Lane
 
@@ -43,6 +44,7 @@ __all__ = ["Change", "Outbox", "new_item_id"]
 Json = dict[str, Any]
 CREATE, UPDATE, DELETE = SyncOperation.CREATE, SyncOperation.UPDATE, SyncOperation.DELETE
 _DECIDING = (Lane.PARKED, Lane.ASKING)
+_CLEARED_AT_ONCE = 1000
 
 
 @attrs.frozen(eq=False)
@@ -257,13 +259,18 @@ class Outbox:
     def clear(self, tx: Transaction, effects: Effects) -> int:
         """Drops everything pending; what is being sent, failed or in conflict stays."""
         dropped = 0
-        for lane in PENDING:
-            for entity in [e for kept, e in tx.counts(ITEMS) if kept == lane]:
-                for item in list(tx.scan(ITEMS, "lane", (lane, entity))):
-                    current = tx.get(ITEMS, item.seq)
-                    if current is not None and current.lane in PENDING:
-                        dropped += self._drop(tx, current, effects)
-        return dropped
+        upto = tx.last_number()
+        while True:
+            # newest first, so that nothing is released only to be dropped
+            page = list(
+                tx.scan(ITEMS, None, (), after=(upto + 1,), limit=_CLEARED_AT_ONCE, reverse=True)
+            )
+            for item in page:
+                if item.lane in PENDING:
+                    dropped += self._drop(tx, item, effects)
+            if len(page) < _CLEARED_AT_ONCE:
+                return dropped
+            upto = page[-1].seq - 1
 
     def _drop(
         self, tx: Transaction, item: Item, effects: Effects, *, only_if_free: bool = False
@@ -281,9 +288,12 @@ class Outbox:
         entity = self._entities.get(item.entity)
         if entity is None:
             self._take_out(tx, going, effects)
-        else:
-            with watching(tx, entity, item.record, "local", effects):
-                self._take_out(tx, going, effects)
+            return len(going)
+        with watching(tx, entity, item.record, "local", effects):
+            self._take_out(tx, going, effects)
+        if entity.replica and any(each.frozen for each in going):
+            # the server may have processed it: only the server knows what it holds now
+            mark_stale(tx, entity, item.record)
         return len(going)
 
     def _take_out(self, tx: Transaction, going: list[Item], effects: Effects) -> None:
@@ -366,7 +376,7 @@ def repaired_by(entities: Entities, data: Any) -> Callable[[Item], Json]:
     """A repair: this data instead of the item's, for the same record."""
 
     def repair(item: Item) -> Json:
-        entity = entities[item.entity]
+        entity = entities.named(item.entity)
         plain = encode(data, entity.name)
         given = plain.setdefault(entity.id_field, item.record)
         if record_key(given, entity.name, entity.id_field) != item.record:

@@ -3,7 +3,6 @@
 Who owns what: a pull runs in the thread that asks for it; ``_guards`` has one lock per entity, so
 that one pull of an entity runs at a time in this engine. Between engines the stored cursor
 decides: a page is committed only if the cursor it was fetched with is still the stored one.
-``_lock`` guards the wishes that other threads leave for the worker.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from functools import partial
+from typing import Protocol
 
 import attrs
 
@@ -21,11 +20,11 @@ from bytelyst_sync.clock import Clock
 from bytelyst_sync.effects import Effects
 from bytelyst_sync.entity import Entities, Entity
 from bytelyst_sync.errors import OfflineError, StorageError, SyncError, TransportError
-from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.sender import Sender
 from bytelyst_sync.storage.base import Reader, Storage, Transaction
 from bytelyst_sync.storage.schema import META, RECORDS, Meta
 from bytelyst_sync.sweep import sweep_page
+from bytelyst_sync.transport.base import Response
 from bytelyst_sync.transport.mapping import Mapper
 from bytelyst_sync.transport.paging import Page, Pager, Position, Row, went_back
 
@@ -34,10 +33,9 @@ __all__ = ["Pulled", "Puller"]
 logger = logging.getLogger("bytelyst_sync.puller")
 
 _ROWS_PER_COMMIT = 1000
-_ROUNDS = 10
+_PASSES = 10
+"""How often a listing is repeated whose rows keep moving, before the next pull goes on."""
 _EXPIRED = 410
-_STALE_AT_ONCE = 20
-_STALE_RETRY_S = 5.0
 
 
 @attrs.define
@@ -48,11 +46,14 @@ class Pulled:
     conflicts: int = 0
     errors: int = 0
     offline: bool = False
+    sighted: int = 0
+    """Records that a listing of everything brought for the first time."""
 
     def count(self, effects: Effects) -> None:
         """Adds what a commit did."""
         self.pulled += effects.pulled
         self.conflicts += effects.conflicts
+        self.sighted += effects.sighted
 
 
 @attrs.frozen
@@ -69,6 +70,12 @@ class Stored:
     def begun(self) -> bool:
         """Whether there is anything to go on from."""
         return self.cursor is not None or self.full is not None
+
+
+class Note(Protocol):
+    """Takes down what a pull ran into; ``passing``: until all is well again."""
+
+    def __call__(self, message: str, *, passing: bool = True) -> None: ...
 
 
 class _OvertakenError(Exception):
@@ -89,8 +96,7 @@ class Puller:
         publish: Callable[[Effects], None],
         new_effects: Callable[[], Effects],
         clock: Clock,
-        interval: float | None,
-        note: Callable[[str | None], None],
+        note: Note,
         heard: Callable[[bool], None],
     ) -> None:
         self._storage = storage
@@ -102,22 +108,9 @@ class Puller:
         self._publish = publish
         self._new_effects = new_effects
         self._clock = clock
-        self._interval = interval
         self._note = note
         self._heard = heard
         self._guards = {name: threading.Lock() for name in entities}
-        self._lock = threading.Lock()
-        self._wishes: set[str] = set()
-        self._next_pull = clock.monotonic() + (interval or 0.0)
-        self._next_reading = 0.0
-        started = clock.monotonic()
-        self._next_reconcile = {
-            name: started + each.config.reconcile_interval
-            for name, each in entities.items()
-            if each.config.reconcile_interval is not None
-        }
-
-    # --- in the caller's thread
 
     def pull(self, names: list[str], deadline: float, *, full: bool = False) -> Pulled:
         """Pulls these entities one after the other; one that fails does not stop the others."""
@@ -145,11 +138,6 @@ class Puller:
                 self._guards[name].release()
         return done
 
-    def wish(self, names: list[str]) -> None:
-        """Leaves a pull to the worker."""
-        with self._lock:
-            self._wishes.update(names)
-
     def _fail(self, done: Pulled, message: str) -> None:
         done.errors += 1
         self._note(message)
@@ -159,65 +147,89 @@ class Puller:
     def _pull_entity(self, entity: Entity, deadline: float, done: Pulled, *, full: bool) -> None:
         stored = self._begin(entity, anew=full)
         pager = self._pagers[entity.name]
-        for _ in range(_ROUNDS):
-            before = done.pulled + done.conflicts
-            try:
-                stored = self._pull_once(entity, pager, stored, deadline, done)
-            except _OvertakenError:
-                return
-            quiet = done.pulled + done.conflicts == before
-            if not pager.restless or quiet:
-                return
+        try:
+            for _ in range(_PASSES if pager.restless else 1):
+                before = attrs.evolve(done)
+                stored, cursor = self._pass(entity, pager, stored, deadline, done)
+                if not pager.restless or self._quiet(entity, stored, before, done):
+                    self._finish(entity, stored, cursor, done)
+                    return
+        except _OvertakenError:
+            logger.debug("another process is pulling %s", entity.name)
 
-    def _pull_once(
+    def _pass(
         self, entity: Entity, pager: Pager, stored: Stored, deadline: float, done: Pulled
-    ) -> Stored:
-        position: Position | None = Position(stored.cursor)
+    ) -> tuple[Stored, str | None]:
+        """All pages once; what is stored by then, and the cursor that they amount to."""
+        cursor = stored.cursor
+        position: Position | None = Position(cursor)
         while position is not None:
-            if self._clock.monotonic() > deadline:
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
                 raise TransportError(
                     f"{entity.name}: the pull was not through in time; the next one goes on",
                     entity=entity.name,
                 )
             began = self._storage.read(lambda tx: tx.last_number())
-            response = self._sender.fetch(pager.request(position))
-            if response.status == _EXPIRED and position.cursor is not None:
-                logger.info("the cursor of %s has expired; pulling all of it", entity.name)
+            response = self._sender.fetch(pager.request(position).within(left))
+            expired = response.status == _EXPIRED and position.cursor is not None
+            page = None if expired else self._page(entity, pager, position, response)
+            if page is None or (stored.full is None and went_back(stored.cursor, page.cursor)):
+                why = "its cursor has expired" if expired else "the server was wiped or restored"
+                self._note(f"{entity.name}: {why}; all of it is pulled anew", passing=expired)
                 stored = self._begin(entity, anew=True)
-                position = Position(None)
+                cursor, position = None, Position(None)
                 continue
-            refusal = self._mappers[entity.name].refusal(response)
-            if refusal is not None:
-                raise refusal
-            page = pager.page(position, response)
-            if stored.full is None and went_back(stored.cursor, page.cursor):
-                self._note(f"{entity.name}: the server was wiped or restored; pulling all of it")
-                stored = self._begin(entity, anew=True)
-                position = Position(None)
-                continue
-            stored = self._apply(entity, stored, page, began, done)
+            cursor = page.cursor if page.cursor is not None else cursor
+            storable = page.resumable or (page.next is None and not pager.restless)
+            stored = self._apply(entity, stored, page, began, done, cursor if storable else None)
             position = page.next
-        return stored
+        return stored, cursor
+
+    def _quiet(self, entity: Entity, stored: Stored, before: Pulled, after: Pulled) -> bool:
+        """Whether a pass brought nothing new, and no row that is held may have slipped by it."""
+        if (after.pulled, after.conflicts) != (before.pulled, before.conflicts):
+            return False
+        if stored.full is None or after.sighted == before.sighted:
+            return True
+        full = stored.full
+        return not self._storage.read(lambda tx: _any_unseen(tx, entity, full))
+
+    def _page(self, entity: Entity, pager: Pager, position: Position, response: Response) -> Page:
+        refusal = self._mappers[entity.name].refusal(response)
+        if refusal is not None:
+            raise refusal
+        return pager.page(position, response)
 
     def _apply(
-        self, entity: Entity, stored: Stored, page: Page, began: int, done: Pulled
+        self,
+        entity: Entity,
+        stored: Stored,
+        page: Page,
+        began: int,
+        done: Pulled,
+        cursor: str | None,
     ) -> Stored:
-        """Commits a page; its cursor with its last rows, if it may be stored yet."""
+        """Commits a page; its last rows with the cursor, if it may be stored by now."""
         rows = page.rows
         for start in range(0, max(len(rows), 1), _ROWS_PER_COMMIT):
             chunk = rows[start : start + _ROWS_PER_COMMIT]
-            last_chunk = start + _ROWS_PER_COMMIT >= len(rows)
-            last = page.next is None
             follow = stored
-            if last_chunk and (page.resumable or last):
-                cursor = page.cursor if page.cursor is not None else stored.cursor
+            if cursor is not None and start + _ROWS_PER_COMMIT >= len(rows):
                 follow = _stored(cursor, stored.full)
             effects = self._commit_rows(entity, stored, follow, chunk, began)
             stored = follow
             self._tell(effects, done)
-        if page.next is None and stored.full is not None:
-            stored = self._sweep(entity, stored, done, empty=not rows)
         return stored
+
+    def _finish(self, entity: Entity, stored: Stored, cursor: str | None, done: Pulled) -> None:
+        """Stores the cursor if that is still to be done; sweeps after a listing of everything."""
+        if cursor != stored.cursor:
+            follow = _stored(cursor, stored.full)
+            self._commit_rows(entity, stored, follow, [], 0)
+            stored = follow
+        if stored.full is not None:
+            self._sweep(entity, stored, done)
 
     def _commit_rows(
         self, entity: Entity, stored: Stored, follow: Stored, rows: list[Row], began: int
@@ -245,11 +257,13 @@ class Puller:
 
         return self._storage.write(work)
 
-    def _sweep(self, entity: Entity, stored: Stored, done: Pulled, *, empty: bool) -> Stored:
+    def _sweep(self, entity: Entity, stored: Stored, done: Pulled) -> None:
         """After a full listing: what it did not bring is gone."""
         full = stored.full or 0
-        if empty and self._storage.read(lambda tx: _holds_any(tx, entity)):
-            self._note(f"{entity.name}: the server holds nothing any more; was it wiped?")
+        if self._storage.read(lambda tx: _all_unseen(tx, entity, full)):
+            self._note(
+                f"{entity.name}: the server holds nothing any more; was it wiped?", passing=False
+            )
         after: str | None = None
         while True:
             bound = after
@@ -266,7 +280,7 @@ class Puller:
             effects, after = self._storage.write(work)
             self._tell(effects, done)
             if after is None:
-                return _stored(stored.cursor, None)
+                return
 
     def _tell(self, effects: Effects, done: Pulled) -> None:
         done.count(effects)
@@ -291,73 +305,6 @@ class Puller:
     def _check(self, tx: Reader, entity: Entity, stored: Stored) -> None:
         if _load(tx, entity).text != stored.text:
             raise _OvertakenError
-
-    # --- in the worker's thread
-
-    def chores(self, allowed: bool) -> float | None:
-        """Does what is due: wished and regular pulls, records to be read again.
-
-        Returns seconds until the next is; ``None``: never by itself.
-        """
-        if allowed:
-            for names, full in self._due():
-                self.pull(names, self._clock.monotonic() + 3600.0, full=full)
-            self._read_stale()
-        now = self._clock.monotonic()
-        waits = [each - now for each in self._next_reconcile.values()]
-        if self._interval is not None:
-            waits.append(self._next_pull - now)
-        if not waits:
-            return None
-        return max(0.0, min(waits)) if allowed else None
-
-    def _due(self) -> list[tuple[list[str], bool]]:
-        now = self._clock.monotonic()
-        with self._lock:
-            wished = sorted(self._wishes)
-            self._wishes.clear()
-        if self._interval is not None and now >= self._next_pull:
-            self._next_pull = now + self._interval
-            wished = list(self._entities)
-        due = [name for name, at in self._next_reconcile.items() if now >= at]
-        for name in due:
-            interval = self._entities[name].config.reconcile_interval
-            self._next_reconcile[name] = now + (interval or 0.0)
-        rest = [name for name in wished if name not in due]
-        return [(names, full) for names, full in ((due, True), (rest, False)) if names]
-
-    def _read_stale(self) -> None:
-        if self._clock.monotonic() < self._next_reading:
-            return
-        for entity in self._entities.values():
-            if not entity.replica:
-                continue
-            for key, began in self._storage.read(partial(_stale, entity=entity)):
-                if not self._read_again(entity, key, began):
-                    self._next_reading = self._clock.monotonic() + _STALE_RETRY_S
-                    return
-
-    def _read_again(self, entity: Entity, key: str, began: int) -> bool:
-        answer = self._sender.read(self._mappers[entity.name], key)
-        if answer.meaning not in (Meaning.DELIVERED, Meaning.GONE):
-            return False
-
-        def work(tx: Transaction) -> Effects:
-            effects = self._new_effects()
-            effects.pulled += self._arrivals.arrive(
-                tx,
-                entity,
-                key,
-                answer.record,
-                answer.version,
-                began=began,
-                effects=effects,
-                now=self._clock.wall(),
-            )
-            return effects
-
-        self._publish(self._storage.write(work))
-        return True
 
 
 def _stored(cursor: str | None, full: int | None) -> Stored:
@@ -385,11 +332,19 @@ def _put_meta(tx: Transaction, entity: Entity, stored: Stored) -> None:
         tx.replace(META, old, new)
 
 
-def _holds_any(tx: Reader, entity: Entity) -> bool:
-    return any(row.state is not None for row in tx.scan(RECORDS, None, (entity.name,), limit=100))
+def _any_unseen(tx: Reader, entity: Entity, full: int) -> bool:
+    """Whether records are held that the listing did not bring."""
+    return any(
+        row.seen != full and row.stamp <= full and row.state is not None
+        for row in tx.scan(RECORDS, None, (entity.name,))
+    )
 
 
-def _stale(tx: Reader, entity: Entity) -> list[tuple[str, int]]:
-    number = tx.last_number()
-    rows = tx.scan(RECORDS, "stale", (entity.name,), limit=_STALE_AT_ONCE)
-    return [(row.record, number) for row in rows]
+def _all_unseen(tx: Reader, entity: Entity, full: int) -> bool:
+    """Whether records are held, and the listing brought none of them."""
+    held = False
+    for row in tx.scan(RECORDS, None, (entity.name,)):
+        if row.seen == full:
+            return False
+        held = held or (row.state is not None and row.stamp <= full)
+    return held

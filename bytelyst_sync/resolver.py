@@ -13,10 +13,10 @@ from typing import Any
 from bytelyst_sync.clock import as_datetime
 from bytelyst_sync.effects import Effects, Question
 from bytelyst_sync.entity import Entities, Entity
-from bytelyst_sync.lanes import change, items_of, references, remove
+from bytelyst_sync.lanes import change, items_of, references, refers_ahead, remove
 from bytelyst_sync.model import Conflict, ConflictStrategy, ItemState, SyncOperation
 from bytelyst_sync.outbox import new_item_id
-from bytelyst_sync.replica import fold, server_state
+from bytelyst_sync.replica import fold, server_state, watching
 from bytelyst_sync.rules.conflict import Decision, Sides, decide, real_conflicts
 from bytelyst_sync.rules.encode import dumps
 from bytelyst_sync.rules.merge import same
@@ -140,18 +140,22 @@ class Resolver:
             return
         operation, data = outcome
         data.setdefault(entity.id_field, json.loads(head.data).get(entity.id_field, head.record))
-        links, data = references(tx, entity, data, head.seq)
-        for later in reversed(items[1:]):
-            current = tx.get(ITEMS, later.seq)
-            if current is not None:
+        # the old place, unless what it refers to is created later: then the first that is not
+        place = next(
+            (each for each in items if not refers_ahead(tx, entity, data, each.seq)), items[-1]
+        )
+        links, data = references(tx, entity, data, place.seq)
+        for other in reversed(items):
+            current = tx.get(ITEMS, other.seq)
+            if other is not place and current is not None:
                 remove(tx, current, self._entities, effects)
-            effects.moved[later.seq] = head.seq
-        current = tx.get(ITEMS, head.seq) or head
+                effects.moved[other.seq] = place.seq
+        current = tx.get(ITEMS, place.seq) or place
         change(
             tx,
             current,
             current._replace(
-                id=new_item_id(head.seq),
+                id=new_item_id(place.seq),
                 operation=operation.value,
                 data=dumps(data),
                 time=max(item.time for item in items),
@@ -275,8 +279,11 @@ class Resolver:
         if not items:
             return None
         decision = self._answered(tx, entity, items, remote, answer)
-        self._apply(tx, entity, items, decision, remote, row.version, effects)
-        return tx.get(ITEMS, items[0].seq)
+        origin = "remote" if decision.side == "remote" else "local"
+        with watching(tx, entity, row.record, origin, effects):
+            self._apply(tx, entity, items, decision, remote, row.version, effects)
+        place = items[0].seq
+        return tx.get(ITEMS, effects.moved.get(place, place))
 
     def _answered(
         self,

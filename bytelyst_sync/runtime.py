@@ -12,6 +12,7 @@ from typing import Any
 
 from bytelyst_sync.arrivals import Arrivals
 from bytelyst_sync.asking import Asker
+from bytelyst_sync.chores import Chores
 from bytelyst_sync.claims import Claims
 from bytelyst_sync.clock import Clock
 from bytelyst_sync.config import SyncConfig, is_token_provider
@@ -33,6 +34,7 @@ from bytelyst_sync.settlement import Settlement
 from bytelyst_sync.status import StatusBoard, Tally
 from bytelyst_sync.storage import MemoryStorage, SQLiteStorage, Storage
 from bytelyst_sync.storage.base import Reader
+from bytelyst_sync.storage.schema import ITEMS, Lane
 from bytelyst_sync.transport.base import Request, Transport
 from bytelyst_sync.transport.http import HttpTransport
 from bytelyst_sync.transport.mapping import Mapper
@@ -54,6 +56,7 @@ class Runtime:
         self.entities = entities
         self.board = board
         self.clock = clock
+        self.closed = False
         self.storage = _storage(config)
         self.transport = _transport(config)
         self.outcomes = Outcomes()
@@ -80,7 +83,7 @@ class Runtime:
         provider = config.auth if is_token_provider(config.auth) else None
         credentials = Credentials(provider)
         mappers = {name: Mapper(each, config, clock.wall) for name, each in entities.items()}
-        sender = Sender(self.transport, mappers, credentials, clock)
+        sender = Sender(self.transport, mappers, credentials, clock, self.origin.learn_clock)
         self.asker = Asker(
             self.storage, entities, self.resolver, self.publish, self.new_effects, clock, self.wake
         )
@@ -93,9 +96,20 @@ class Runtime:
             publish=self.publish,
             new_effects=self.new_effects,
             clock=clock,
-            interval=config.pull_interval,
             note=board.note_error,
             heard=self._heard,
+        )
+        self.chores = Chores(
+            storage=self.storage,
+            entities=entities,
+            mappers=mappers,
+            sender=sender,
+            arrivals=arrivals,
+            puller=self.puller,
+            publish=self.publish,
+            new_effects=self.new_effects,
+            clock=clock,
+            interval=config.pull_interval,
         )
         connectivity = Connectivity(
             self._probe(),
@@ -129,7 +143,7 @@ class Runtime:
             origin=self.origin,
             board=board,
             clock=clock,
-            chores=self.puller.chores,
+            chores=self.chores.do,
             auto_flush=config.auto_flush,
         )
 
@@ -161,8 +175,9 @@ class Runtime:
 
         def read(tx: Reader) -> Tally:
             queued, failed, conflicts = self.outbox.tally(tx)
-            due = self.claims.next_due(tx, self.clock.wall())
-            return Tally(queued, failed, conflicts, due)
+            due = self.claims.next_due_at(tx, self.clock.wall())
+            ready = tx.count(ITEMS, Lane.READY) > 0
+            return Tally(queued, failed, conflicts, ready, due, self.storage.notice)
 
         return self.storage.read(read)
 
@@ -185,8 +200,19 @@ class Runtime:
         except SyncError:
             return False
 
-    def close(self) -> None:
-        """Lets go of the store and the network."""
+    def close(self, left: Callable[[], float]) -> bool:
+        """Stops the worker and lets go of the store and the network; ``left`` is the time to.
+
+        False if the worker did not stop in time: then it lets go of them when it does.
+        """
+        self.closed = True
+        stopped = self.worker.close(left(), self._let_go)
+        self.asker.notifier.close(left())
+        if stopped:
+            self._let_go()
+        return stopped
+
+    def _let_go(self) -> None:
         close = getattr(self.transport, "close", None)
         if close is not None:
             close()

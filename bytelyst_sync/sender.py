@@ -19,6 +19,7 @@ from bytelyst_sync.credentials import Credentials
 from bytelyst_sync.entity import Entity
 from bytelyst_sync.errors import AuthError, OfflineError, RejectedError, SyncError, TransportError
 from bytelyst_sync.model import SyncOperation
+from bytelyst_sync.rules.backoff import parse_date
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.transport.base import Request, Response, Transport
 from bytelyst_sync.transport.mapping import Answer, Mapper, failure
@@ -40,7 +41,9 @@ class Sender:
         mappers: Mapping[str, Mapper],
         credentials: Credentials,
         clock: Clock,
+        learn_clock: Callable[[float, float], None],
     ) -> None:
+        self._learn_clock = learn_clock
         self._clock = clock
         self._transport = transport
         self._mappers = mappers
@@ -114,10 +117,12 @@ class Sender:
         """Sends with credentials, renewed once if they are refused."""
         try:
             signed, token = self._credentials.sign(request)
-            answer = self._timed(signed, understand)
+            answer = understand(self._follow(signed))
             if answer.meaning is Meaning.CREDENTIALS and self._credentials.renew(token):
-                signed, _ = self._credentials.sign(request)
-                answer = self._timed(signed, understand)
+                signed, token = self._credentials.sign(request)
+                answer = understand(self._follow(signed))
+                if answer.meaning is Meaning.CREDENTIALS:
+                    self._credentials.refused_again(token)
         except AuthError as error:
             return failure(Meaning.CREDENTIALS, error)
         except OfflineError as error:
@@ -130,20 +135,20 @@ class Sender:
             return failure(Meaning.REJECTED, refused)
         return answer
 
-    def _timed(self, request: Request, understand: Understand) -> Answer:
+    def _follow(self, request: Request) -> Response:
         before = self._clock.wall()
-        answer = understand(follow(self._transport, request))
-        if answer.server_time is None:
-            return answer
-        # a Date header counts whole seconds, and was written between these two
-        earliest = answer.server_time - self._clock.wall()
-        return attrs.evolve(answer, ahead=(earliest, answer.server_time + 1.0 - before))
+        response = follow(self._transport, request)
+        server_time = parse_date(response.headers.get("date"))
+        if server_time is not None:
+            # a Date header counts whole seconds, and was written between these two
+            self._learn_clock(server_time - self._clock.wall(), server_time + 1.0 - before)
+        return response
 
     def fetch(self, request: Request) -> Response:
         """A page: like ``exchange``, with the response as it is. Raises under ``SyncError``."""
         signed, token = self._credentials.sign(request)
-        response = follow(self._transport, signed)
+        response = self._follow(signed)
         if response.status == 401 and self._credentials.renew(token):
             signed, _ = self._credentials.sign(request)
-            response = follow(self._transport, signed)
+            response = self._follow(signed)
         return response

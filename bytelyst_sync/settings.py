@@ -68,7 +68,7 @@ def _read(variable: str, name: str, text: str) -> Any:
     except ValueError as error:
         secret = name in ("auth", "headers")
         shown = "…" if secret else text
-        why = "" if secret else f": {error}"
+        why = "" if secret and isinstance(error, json.JSONDecodeError) else f": {error}"
         raise ConfigError(
             f"{variable} is {shown!r}; it cannot be read as {name}{why}", field=name, value=shown
         ) from None

@@ -15,15 +15,16 @@ from bytelyst_sync.arrivals import Arrivals
 from bytelyst_sync.claims import Claim, claimed
 from bytelyst_sync.effects import Effects, as_sync_item
 from bytelyst_sync.entity import Entities, Entity
-from bytelyst_sync.lanes import change, first, items_of, remove
+from bytelyst_sync.lanes import change, first, items_of, let_earlier_ones_go, remove
 from bytelyst_sync.model import ItemState, SyncOperation
+from bytelyst_sync.outbox import new_item_id
 from bytelyst_sync.replica import watching
 from bytelyst_sync.resolver import Resolver
 from bytelyst_sync.rules.backoff import backoff
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.rules.merge import same, same_value
 from bytelyst_sync.rules.patch import apply_patch
-from bytelyst_sync.rules.versions import same_version
+from bytelyst_sync.rules.versions import plain_version, same_version
 from bytelyst_sync.server_states import DELETED, mark_stale, put_state
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import ITEMS, RECORDS, Item, Lane, Record
@@ -80,7 +81,7 @@ class Settlement:
         elif meaning is Meaning.BUSY:
             self._put_back(tx, item, answer, turn=tx.next_number())
         elif meaning is Meaning.REJECTED:
-            self._fail(tx, item, answer, effects, frozen=0)
+            self._fail(tx, item, answer, effects, frozen=0 if answer.unprocessed else 1)
         elif meaning is Meaning.REDIRECT:
             self._fail(tx, item, answer, effects, frozen=1)
         else:
@@ -142,6 +143,7 @@ class Settlement:
             lane=Lane.FAILED, due=None, delay=None, frozen=frozen, error=_text(answer)
         )
         tx.replace(ITEMS, item, failed)
+        let_earlier_ones_go(tx, failed)
         effects.errors += 1
         effects.outcomes[item.seq] = ItemState.FAILED
         effects.failed.append(as_sync_item(failed))
@@ -229,10 +231,14 @@ class Settlement:
         if item.frozen and plain_409 and (remote is None or unchanged):
             self._stall(tx, item, answer, effects, now)
             return
-        refused = (remote is None and not held) or (plain_409 and remote is not None and unchanged)
-        if refused or (remote is None and item.operation == CREATE.value):
+        creates = item.operation == CREATE.value
+        refused = unchanged and plain_409 and not creates and remote is not None
+        if refused or (remote is None and (creates or not held)):
             # nothing there to be in conflict with: the server refuses for a reason of its own
             self._fail(tx, item, answer, effects, frozen=0)
+            return
+        if unchanged and remote is not None and item.version is not None and item.stalls == 0:
+            self._respell_version(tx, item)
             return
         tx.replace(ITEMS, item, item._replace(lane=Lane.READY, frozen=0))
         with watching(tx, entity, item.record, "remote", effects):
@@ -241,6 +247,25 @@ class Settlement:
             beside = row is not None and row.beside is not None
             if row is not None and beside and not _settled_by(row, remote, answer):
                 mark_stale(tx, entity, item.record)
+
+    def _respell_version(self, tx: Transaction, item: Item) -> None:
+        """412, and yet the version is the one that was sent: the server wants it spelled
+        otherwise. An ETag is quoted (RFC 9110 §8.8.3), the same version as a field is not.
+        """
+        plain = plain_version(item.version)
+        quoted = f'"{plain}"'
+        spelled = plain if item.version == quoted else quoted
+        change(
+            tx,
+            item,
+            item._replace(
+                id=new_item_id(item.seq),
+                lane=Lane.READY,
+                frozen=0,
+                version=spelled,
+                stalls=item.stalls + 1,
+            ),
+        )
 
     def _stall(
         self, tx: Transaction, item: Item, answer: Answer, effects: Effects, now: float

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import attrs
@@ -23,12 +24,16 @@ __all__ = ["StatusBoard", "Tally"]
 
 @attrs.frozen
 class Tally:
-    """Exact numbers at one instant; ``next_due_s`` is seconds until the next retry."""
+    """Exact numbers at one instant; ``next_due`` is when the next retry is, by the wall clock."""
 
     queued: int = 0
     failed: int = 0
     conflicts: int = 0
-    next_due_s: float | None = None
+    ready: bool = False
+    """Whether something could be sent now."""
+    next_due: float | None = None
+    notice: str | None = None
+    """What the store has to tell, such as that a damaged file was set aside."""
 
 
 class StatusBoard:
@@ -42,6 +47,7 @@ class StatusBoard:
         self._status = SyncStatus.IDLE
         self._since = clock.wall()
         self._last_error: str | None = None
+        self._passing = True
         self._last_sync: float | None = None
         self._paused_until: float | None = None
         self._final: SyncStatusInfo | None = None
@@ -65,9 +71,6 @@ class StatusBoard:
     def _info(self, status: SyncStatus, since: float, tally: Tally) -> SyncStatusInfo:
         now = self._clock.wall()
         with self._lock:
-            waits = [tally.next_due_s] if tally.next_due_s is not None else []
-            if self._paused_until is not None and self._paused_until > now:
-                waits.append(self._paused_until - now)
             return SyncStatusInfo(
                 status=status,
                 queue_length=tally.queued,
@@ -75,11 +78,18 @@ class StatusBoard:
                 conflicts=tally.conflicts,
                 online=self.online,
                 paused=self.paused,
-                last_error=self._last_error,
+                last_error=self._last_error or tally.notice,
                 last_sync=None if self._last_sync is None else as_datetime(self._last_sync),
-                next_retry=as_datetime(now + min(waits)) if waits else None,
+                next_retry=self._next_retry(tally, now),
                 since=as_datetime(since),
             )
+
+    def _next_retry(self, tally: Tally, now: float) -> datetime | None:
+        """When something is sent next; nothing is before the end of the origin's pause."""
+        pause, due = self._paused_until, tally.next_due
+        if pause is not None and pause > now and (tally.ready or due is not None):
+            due = pause if tally.ready or due is None else max(pause, due)
+        return None if due is None else as_datetime(due)
 
     def change(self, status: SyncStatus) -> None:
         """Changes the status; tells every subscriber if it is another than before."""
@@ -88,20 +98,23 @@ class StatusBoard:
             if self._final is not None or status is self._status:
                 return
             now = self._clock.wall()
-            told = bool(self.status_subscribers) or status is SyncStatus.CLOSED
-            info = self._info(status, now, self._tally()) if told else None
+            wanted = bool(self.status_subscribers) or status is SyncStatus.CLOSED
+            tally = self._tally() if wanted else Tally()
             with self._lock:
                 self._status = status
                 self._since = now
-                if status is SyncStatus.CLOSED:
-                    self._final = info
-            if info is not None and self.status_subscribers:
-                self.notifier.post(lambda: self.status_subscribers.tell(info))
+                if status is SyncStatus.IDLE and self._passing:
+                    self._last_error = None
+            info = self._info(status, now, tally)
+            if status is SyncStatus.CLOSED:
+                self._final = info
+            self._post(self.status_subscribers, info)
 
-    def note_error(self, message: str | None) -> None:
-        """What went wrong last; ``None`` when all is well again."""
+    def note_error(self, message: str, *, passing: bool = True) -> None:
+        """What went wrong last. A ``passing`` error is forgotten when all is well again."""
         with self._lock:
             self._last_error = message
+            self._passing = passing
 
     def note_sync(self) -> None:
         """The server answered as it should."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bytelyst_sync.clock import as_datetime
 from bytelyst_sync.effects import as_sync_item
-from bytelyst_sync.errors import StorageError
+from bytelyst_sync.errors import EngineClosedError, StorageError
 from bytelyst_sync.model import ItemState, SyncItem, SyncResult
 from bytelyst_sync.notifier import in_callback
 from bytelyst_sync.runtime import Runtime
@@ -64,7 +64,7 @@ def pull(
     patience = _FOREVER_S if timeout is None else max(0.0, timeout)
     run.worker.start()
     if in_callback():
-        run.puller.wish(names)
+        run.chores.wish(names)
         run.worker.wake()
         remaining = run.storage.read(run.outbox.length)
         now = as_datetime(run.clock.wall())
@@ -120,6 +120,8 @@ def wait(run: Runtime, item: SyncItem, timeout: float | None) -> ItemState:
     deadline = run.clock.monotonic() + patience
     looked_again = False
     while True:
+        if run.closed:
+            raise EngineClosedError("the engine was closed while it was waited for an item")
         generation = run.outcomes.generation
         state = _state(run, item)
         left = deadline - run.clock.monotonic()

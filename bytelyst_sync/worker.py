@@ -128,6 +128,7 @@ class Worker:
         """A pull in another thread reached the network, or found none."""
         with self._lock:
             if online is not self._connectivity.online:
+                self._board.online = online
                 self._heard = online
                 self._woken = True
                 self._lock.notify_all()
@@ -254,7 +255,8 @@ class Worker:
             self._finish(self._is_done)
         else:
             waits.append(max(hindrance, 0.001))
-            self._finish(lambda _: True)
+            # one that came after the hindrance was looked for deserves its own look
+            self._finish(lambda ticket: ticket.seen)
         self._settle_status()
         chore = self._chores(self._may_fetch())
         waits += [] if chore is None else [chore]
@@ -346,7 +348,7 @@ class Worker:
                 self._reported.add(name)
                 message = "items of entity %r wait for an engine that has it configured"
                 logger.warning(message, name)
-                self._board.note_error(message % name)
+                self._board.note_error(message % name, passing=False)
 
     # --- tickets and status
 
@@ -366,7 +368,7 @@ class Worker:
                 ticket.finish(offline=not self._connectivity.online)
 
     def _settle_status(self) -> None:
-        if self._deliverer.busy:
+        if self._deliverer.busy or self._connectivity.resume_at > self._clock.monotonic():
             return
         if not self._connectivity.online:
             self._board.change(SyncStatus.OFFLINE)

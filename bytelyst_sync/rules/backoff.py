@@ -6,7 +6,7 @@ from collections.abc import Callable
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 
-__all__ = ["MAX_RETRY_AFTER_S", "backoff", "parse_retry_after", "remaining"]
+__all__ = ["MAX_RETRY_AFTER_S", "backoff", "parse_date", "parse_retry_after"]
 
 MAX_RETRY_AFTER_S = 86_400.0
 """A server may ask for one day at the most."""
@@ -64,11 +64,3 @@ def parse_date(value: str | None) -> float | None:
         return at.replace(tzinfo=at.tzinfo or timezone.utc).timestamp()
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
-
-
-def remaining(due: float, delay: float, now: float) -> float:
-    """Seconds until ``due``, never more than the wait that was meant when it was set.
-
-    So a clock set back cannot postpone an attempt.
-    """
-    return max(0.0, min(due - now, delay))

@@ -95,8 +95,6 @@ def proves_unprocessed(meaning: Meaning, status: int | None) -> bool:
     """Whether this attempt cannot have been processed, so that the item is not frozen (SPEC §2):
     no connection made, 401, 425, 429, or another 4xx but 408, 409 and 412.
     """
-    if meaning in (Meaning.OFFLINE, Meaning.REJECTED, Meaning.CREDENTIALS):
-        return True
-    if status in (425, 429):
-        return True
-    return meaning is Meaning.GONE
+    if status is None:
+        return meaning in (Meaning.OFFLINE, Meaning.CREDENTIALS, Meaning.REJECTED)
+    return 400 <= status < 500 and status not in (408, 409, 412)

@@ -26,6 +26,9 @@ __all__ = ["canonical", "digest", "dumps", "encode"]
 _MAX_DEPTH = 100
 """Deeper data is refused: parsers of other languages give up at about there."""
 
+_MAX_INT_BITS = 14_000
+"""About 4,200 digits: Python itself reads no more than 4,300."""
+
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
@@ -94,8 +97,10 @@ def _plain(value: Any, path: str, entity: str, above: tuple[int, ...]) -> Any:
     kind = type(value)
     if kind is str:
         return _text(value, path, entity)
-    if value is None or kind is bool or kind is int:
+    if value is None or kind is bool:
         return value
+    if kind is int:
+        return _integer(value, path, entity)
     if kind is float:
         return _number(value, path, entity)
     if isinstance(value, Enum):
@@ -114,6 +119,12 @@ def _text(value: str, path: str, entity: str) -> str:
         value.encode("utf-8")
     except UnicodeEncodeError:
         raise _bad("has a lone surrogate, which UTF-8 cannot carry", path, entity) from None
+    return value
+
+
+def _integer(value: int, path: str, entity: str) -> int:
+    if value.bit_length() > _MAX_INT_BITS:
+        raise _bad("has more digits than JSON parsers read", path, entity)
     return value
 
 

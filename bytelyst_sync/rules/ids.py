@@ -6,6 +6,8 @@ percent-encoded; what no encoding can save is refused (SPEC §6).
 
 from __future__ import annotations
 
+import uuid
+from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
@@ -20,6 +22,10 @@ LOCAL_PREFIX = "local-"
 def record_key(value: Any, entity: str, field: str) -> str:
     """The key of the record that has this id; ``InvalidDataError`` if it can be none."""
     path = f"$.{field}"
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, uuid.UUID):
+        return str(value)
     if isinstance(value, bool) or not isinstance(value, (str, int)):
         raise InvalidDataError(
             f"{entity}: the id at {path} is a {type(value).__name__}; "

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from bytelyst_sync.rules.merge import same_value
+
 __all__ = ["apply_patch", "compose", "diff", "patch_create"]
 
 Json = dict[str, Any]
@@ -77,7 +79,7 @@ def diff(before: Json, after: Json, rule: str) -> Json | None:
                 return None
             edit[name] = None
     for name, value in after.items():
-        if name in before and before[name] == value and type(before[name]) is type(value):
+        if name in before and same_value(before[name], value):
             continue
         if rule == "merge-patch":
             inner = _member_patch(before.get(name), value)

@@ -22,8 +22,9 @@ def as_operation(operation: Any) -> SyncOperation:
     try:
         return _OPERATIONS[operation]
     except (KeyError, TypeError):
-        raise ValueError(
-            f"operation is {operation!r}; allowed: " + ", ".join(map(repr, _OPERATIONS))
+        raise InvalidDataError(
+            f"operation is {operation!r}; allowed: " + ", ".join(map(repr, _OPERATIONS)),
+            path="operation",
         ) from None
 
 

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 __all__ = ["record_time"]
 
 _MILLISECONDS_FROM = 1e11
 """Seconds reach this in the year 5138; milliseconds had it in 1973."""
-_FRACTION = re.compile(r"\.(\d+)")
+_LATEST = 253_402_300_799.0
+"""The end of the year 9999, where the calendar of ``datetime`` ends."""
+_EARLIEST = -62_135_596_800.0
+# written out, because what datetime.fromisoformat reads differs between Pythons
+_ISO = re.compile(
+    r"(\d{4})-?(\d\d)-?(\d\d)"
+    r"(?:[T ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?\s*(?:(Z)|([+-])(\d\d):?(\d\d)?)?)?",
+    re.IGNORECASE | re.ASCII,
+)
 
 
 def record_time(record: Mapping[str, Any] | None, fields: Sequence[str]) -> float | None:
@@ -29,18 +37,37 @@ def _parse(value: Any) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
-        return value / 1000 if abs(value) >= _MILLISECONDS_FROM else float(value)
-    if not isinstance(value, str):
+        # compared before it is converted: an int may be too large for a float
+        if not -_LATEST * 1000 <= value <= _LATEST * 1000:
+            return None
+        return _on_the_calendar(value / 1000 if abs(value) >= _MILLISECONDS_FROM else float(value))
+    return _parse_iso(value) if isinstance(value, str) else None
+
+
+def _parse_iso(text: str) -> float | None:
+    found = _ISO.fullmatch(text.strip())
+    if found is None:
         return None
-    # Python 3.10 reads neither "Z" nor fractions of other than three or six digits
-    text = _FRACTION.sub(lambda found: "." + found[1][:6].ljust(6, "0"), value.strip())
-    if text[-1:] in ("Z", "z"):
-        text = text[:-1] + "+00:00"
+    year, month, day, hour, minute, second, fraction, _, sign, off_hours, off_minutes = (
+        found.groups()
+    )
     try:
-        at = datetime.fromisoformat(text)
+        at = datetime(
+            int(year),
+            int(month),
+            int(day),
+            int(hour or 0),
+            int(minute or 0),
+            int(second or 0),
+            tzinfo=timezone.utc,
+        )
+        offset = timedelta(hours=int(off_hours or 0), minutes=int(off_minutes or 0))
     except ValueError:
         return None
-    try:
-        return (at if at.tzinfo else at.replace(tzinfo=timezone.utc)).timestamp()
-    except (OverflowError, ValueError):
-        return None
+    seconds = (at - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds()
+    seconds += float(f"0.{fraction}") if fraction else 0.0
+    return _on_the_calendar(seconds - offset.total_seconds() * (-1 if sign == "-" else 1))
+
+
+def _on_the_calendar(seconds: float) -> float | None:
+    return seconds if _EARLIEST <= seconds <= _LATEST else None

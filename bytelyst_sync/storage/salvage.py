@@ -40,12 +40,14 @@ from bytelyst_sync.storage.sqlite_file import (
 from bytelyst_sync.storage.sqlite_sql import statements
 from bytelyst_sync.storage.sqlite_view import SEQUENCE, counter_name
 
-__all__ = ["MARK", "has_damage", "interrupted", "recent_notice", "resume", "set_aside"]
+__all__ = ["GAP", "MARK", "has_damage", "interrupted", "recent_notice", "resume", "set_aside"]
 
 MARK = "salvaged"
 """The name of the ``Meta`` row that a salvaged file carries: JSON with what was lost and where."""
 
-_GAP = 1_000_000
+GAP = 1_000_000
+"""How far beyond every known number the sequence goes on, so that none is given twice."""
+
 _NOTICE_S = 86_400.0
 _BATCH = 1000
 
@@ -159,7 +161,7 @@ def _fill(fresh: Path, aside: Path) -> str:
                     incomplete.append(table.name)
             number = _last_number(source, target)
         _mend_items(target)
-        _recount(target, number + _GAP)
+        _recount(target, number + GAP)
         text = _said(aside, carried, incomplete)
         mark = {"text": text, "at": time.time(), "aside": aside.name, "incomplete": incomplete}
         target.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", Meta(MARK, json.dumps(mark)))

@@ -36,6 +36,7 @@ from bytelyst_sync.storage.commit import GroupCommit, Job
 from bytelyst_sync.storage.forking import bury, watch
 from bytelyst_sync.storage.guard import FileDeliveryRight, WriteGuard
 from bytelyst_sync.storage.salvage import (
+    GAP,
     has_damage,
     interrupted,
     recent_notice,
@@ -45,14 +46,14 @@ from bytelyst_sync.storage.salvage import (
 from bytelyst_sync.storage.sqlite_errors import is_damage, is_doubtful, is_trouble, told
 from bytelyst_sync.storage.sqlite_file import (
     Database,
-    Identity,
     Moved,
     Settings,
     beside,
+    close_at_exit,
     open_database,
     telling,
 )
-from bytelyst_sync.storage.sqlite_group import commit_group, is_rolled_back
+from bytelyst_sync.storage.sqlite_group import is_rolled_back, run_group
 from bytelyst_sync.storage.sqlite_view import ReadView
 
 __all__ = ["SQLiteStorage"]
@@ -62,7 +63,6 @@ T = TypeVar("T")
 _TRIALS: Final = 6
 _REPAIRS: Final = 3
 _NOTICES: Final = 3
-_EXIT_WAIT_S: Final = 1.0
 _FORK_WAIT_S: Final = 2.0
 
 
@@ -93,7 +93,9 @@ class SQLiteStorage:
         self._settings = Settings(self.path, durability == "full", busy_timeout_s)
         self._rights: weakref.WeakSet[FileDeliveryRight] = weakref.WeakSet()
         self._notices: list[str] = []
-        self._seen: Identity | None = None
+        self._used = self._replaced = False
+        self._is_committed = False
+        self._last = 0
         self._start()
         watch(self)
 
@@ -128,7 +130,8 @@ class SQLiteStorage:
     def read(self, work: Callable[[Reader], T]) -> T:
         """Runs ``work`` on one committed state of the store, without waiting for writers.
 
-        Raises what ``work`` raises, or a ``StorageError``.
+        It is run again from the start if the file turns out to be damaged. Raises what ``work``
+        raises, or a ``StorageError``.
         """
         self._refuse_nesting("read")
         return self._attempt(lambda database: self._read(database, work))
@@ -166,7 +169,7 @@ class SQLiteStorage:
         self._guard.forget()
         for right in list(self._rights):
             right.forget()
-        self._seen = None
+        self._used = self._replaced = False
         self._start()
         self._severed = severed
 
@@ -200,7 +203,7 @@ class SQLiteStorage:
         """Closes the file; idempotent. Waits for a running write; a later use opens it again."""
         self._disown_after_fork()
         with self._opening:
-            database, self._database, self._seen = self._database, None, None
+            database, self._database, self._used = self._database, None, False
             if database is not None:
                 with self._guard:
                     database.close()
@@ -232,6 +235,7 @@ class SQLiteStorage:
     def _run(self, jobs: list[Job[Any]]) -> None:
         """Runs a group of jobs, as the leader; every job gets its result or its error."""
         self._local.inside = True
+        self._is_committed = False
         try:
             self._attempt(lambda database: self._commit(database, jobs))
         except StorageError as error:
@@ -239,6 +243,10 @@ class SQLiteStorage:
             for job in jobs[1:]:
                 job.error = type(error)(*error.args)
                 job.error.__cause__ = error.__cause__
+        except BaseException as error:
+            if not self._is_committed:
+                raise
+            jobs[0].error = error  # the leader's own; what the others asked for is done
         finally:
             self._local.inside = False
 
@@ -248,12 +256,18 @@ class SQLiteStorage:
             if writer is None:
                 raise Moved
             try:
-                commit_group(writer, jobs)
-            except BaseException:
+                end, last = run_group(writer, jobs)
+                self._is_committed = end == "COMMIT"
+                writer.execute(end)
+            except BaseException as error:
+                if isinstance(error, sqlite3.Error) or writer.in_transaction:
+                    self._is_committed = False
                 if not is_rolled_back(writer):
                     database.distrust()
                 raise
+            self._last = max(self._last, last)
             if not database.is_current():
+                self._is_committed = False
                 raise Moved
             sound = database.tend_wal()
         if not sound:
@@ -275,13 +289,15 @@ class SQLiteStorage:
             except sqlite3.Error as error:
                 if not is_trouble(error):
                     raise
-                if is_damage(error) and damaged < _REPAIRS:
+                if database is not None and not database.is_current():
+                    self._retire(database)
+                elif is_damage(error) and damaged < _REPAIRS:
                     damaged += 1
                     self._repair(database, certain=damaged > 1)
-                    continue
-                if is_doubtful(error):
-                    self._retire(database)
-                raise told(error, self.path, self._settings.busy_timeout_s) from error
+                else:
+                    if is_doubtful(error):
+                        self._retire(database)
+                    raise told(error, self.path, self._settings.busy_timeout_s) from error
         raise StorageCorruptError(
             f"{self.path} was replaced {_TRIALS} times while it was being used; look for what"
             " moves or deletes it"
@@ -314,14 +330,15 @@ class SQLiteStorage:
                 raise
             self._notice(set_aside(self._settings))
             database, made = open_database(self._settings)
-        if self._seen is not None and made:
-            self._notice(f"{self.path} was deleted while it was in use, and made anew")
-        elif self._seen != database.identity:
-            self._notice(recent_notice(database))
-        self._seen = database.identity
-        database.finalizer = weakref.finalize(
-            self, _close_at_exit, database, self._guard, self._pid
-        )
+        said = recent_notice(database)
+        if self._used and made:
+            said = f"{self.path} was deleted while it was in use, and made anew"
+            database.start_after(self._last + GAP)
+        elif self._used and self._replaced:
+            said = said or f"{self.path} was replaced by another file while it was in use"
+        self._notice(said)
+        self._used, self._replaced = True, False
+        database.finalizer = weakref.finalize(self, close_at_exit, database, self._guard, self._pid)
         return database
 
     def _retire(self, database: Database | None) -> None:
@@ -331,6 +348,7 @@ class SQLiteStorage:
         with self._opening:
             if self._database is database:
                 self._database = None
+                self._replaced = not database.is_current()
             with self._guard, telling(self._settings):
                 database.close()
 
@@ -371,18 +389,3 @@ def _token(database: Database) -> object:
     if not database.is_current():
         raise Moved
     return database.identity, database.data_version()
-
-
-def _close_at_exit(database: Database, guard: WriteGuard, pid: int) -> None:
-    """For a store that nobody closed: closing the last connection checkpoints, so it is guarded."""
-    if pid != os.getpid():
-        return
-    try:
-        guard.acquire(_EXIT_WAIT_S)
-    except StorageError:
-        bury(database)  # somebody is writing: what is committed lies in the WAL
-        return
-    try:
-        database.close()
-    finally:
-        guard.release()

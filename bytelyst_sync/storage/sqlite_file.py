@@ -25,8 +25,11 @@ import attrs
 
 from bytelyst_sync.errors import StorageError, StorageFullError
 from bytelyst_sync.storage import schema
+from bytelyst_sync.storage.forking import bury
+from bytelyst_sync.storage.guard import WriteGuard
 from bytelyst_sync.storage.migrations import APPLICATION_ID, bring_up_to_date
 from bytelyst_sync.storage.sqlite_errors import newer
+from bytelyst_sync.storage.sqlite_view import SEQUENCE
 
 __all__ = [
     "PAGE_BYTES",
@@ -35,6 +38,7 @@ __all__ = [
     "Moved",
     "Settings",
     "beside",
+    "close_at_exit",
     "connect",
     "identity_of",
     "open_database",
@@ -45,6 +49,7 @@ Identity = tuple[int, int]
 
 PAGE_BYTES = 4096
 _SMALLEST = 512
+_EXIT_WAIT_S = 1.0
 _IDLE_READERS = 8
 _DRAIN_PAUSE_S = 0.0005
 _CACHED_STATEMENTS = 256
@@ -209,6 +214,11 @@ class Database:
         now = identity_of(self.path)
         return now not in (None, self.identity) and identity_of(self._wal) == self._wal_identity
 
+    def start_after(self, number: int) -> None:
+        """Sets the sequence of a new file. Under the write guard."""
+        if self.writer is not None:
+            self.writer.execute("INSERT OR REPLACE INTO counters VALUES (?,?)", (SEQUENCE, number))
+
     def distrust(self) -> None:
         """Closes a writer whose transaction could not be ended. Under the write guard."""
         writer, self.writer = self.writer, None
@@ -340,3 +350,18 @@ def connect(path: Path, mode: str, busy_timeout_s: float) -> sqlite3.Connection:
         check_same_thread=False,
         cached_statements=_CACHED_STATEMENTS,
     )
+
+
+def close_at_exit(database: Database, guard: WriteGuard, pid: int) -> None:
+    """For a store that nobody closed: closing the last connection checkpoints, so it is guarded."""
+    if pid != os.getpid():
+        return
+    try:
+        guard.acquire(_EXIT_WAIT_S)
+    except StorageError:
+        bury(database)  # somebody is writing: what is committed lies in the WAL
+        return
+    try:
+        database.close()
+    finally:
+        guard.release()

@@ -13,26 +13,24 @@ from bytelyst_sync.storage.commit import Job
 from bytelyst_sync.storage.sqlite_errors import is_trouble
 from bytelyst_sync.storage.sqlite_view import WriteView
 
-__all__ = ["commit_group", "is_rolled_back"]
+__all__ = ["is_rolled_back", "run_group"]
 
 
-def commit_group(writer: sqlite3.Connection, jobs: list[Job[Any]]) -> None:
-    """Runs and commits the jobs; each gets its result or its own exception.
+def run_group(writer: sqlite3.Connection, jobs: list[Job[Any]]) -> tuple[str, int]:
+    """Runs the jobs in a new transaction; each gets its result or its own exception.
 
-    What the store has trouble with is raised as ``sqlite3.Error``, and then nothing was committed,
-    but the transaction may be open still.
+    Returns the statement that is to end it, and the last number given out (``-1``: none was).
+    What the store has trouble with is raised as ``sqlite3.Error``; the transaction is open then.
     """
     view = WriteView(writer)
     writer.execute("BEGIN IMMEDIATE")
     try:
-        if _run_alone(view, jobs[0]) if len(jobs) == 1 else _run_each(view, jobs, writer):
-            view.settle()
-            end = "COMMIT"
-        else:
-            end = "ROLLBACK"
+        if not (_run_alone(view, jobs[0]) if len(jobs) == 1 else _run_each(view, jobs, writer)):
+            return "ROLLBACK", -1
+        view.settle()
+        return "COMMIT", view.last_given
     finally:
         view.end()
-    writer.execute(end)
 
 
 def is_rolled_back(connection: sqlite3.Connection) -> bool:

@@ -187,6 +187,11 @@ class WriteView(ReadView):
         self._last += 1
         return self._last
 
+    @property
+    def last_given(self) -> int:
+        """The number last given out here, ``-1`` if none was."""
+        return self._last
+
     def last_number(self) -> int:
         """The number last given out, here or before."""
         return super().last_number() if self._last < 0 else self._last

@@ -199,7 +199,10 @@ def _received(
 
 def _resends(session: requests.Session, url: str) -> bool:
     """Tells whether the session's adapter may repeat a request that a server has seen."""
-    retries = getattr(session.get_adapter(url), "max_retries", None)
+    try:
+        retries = getattr(session.get_adapter(url), "max_retries", None)
+    except requests.exceptions.InvalidSchema:
+        return False
     if not isinstance(retries, urllib3.Retry) or retries.total is False or retries.total == 0:
         return False
     budgets = (retries.read, retries.other, retries.status if retries.status_forcelist else 0)

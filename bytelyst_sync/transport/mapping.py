@@ -23,7 +23,7 @@ from bytelyst_sync.errors import (
     TransportError,
 )
 from bytelyst_sync.model import SyncOperation
-from bytelyst_sync.rules.backoff import parse_date, parse_retry_after
+from bytelyst_sync.rules.backoff import parse_retry_after
 from bytelyst_sync.rules.classify import (
     Facts,
     Meaning,
@@ -48,8 +48,7 @@ _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-correlation-id")
 class Answer:
     """What an attempt came to. ``record`` is the server's record if the answer carried it;
     ``current`` the one that a conflict answer carried. ``retry_after`` and ``backoff`` are in
-    seconds; ``server_time`` is the ``Date`` header as seconds since the epoch, and ``ahead`` the
-    least and the most that the server's clock can be ahead of this machine's by it.
+    seconds.
     """
 
     meaning: Meaning
@@ -60,8 +59,6 @@ class Answer:
     status: int | None = None
     retry_after: float | None = None
     backoff: float | None = None
-    server_time: float | None = None
-    ahead: tuple[float, float] | None = None
     unprocessed: bool = False
 
 
@@ -259,7 +256,6 @@ class Mapper:
             "status": response.status,
             "retry_after": parse_retry_after(headers.get("retry-after"), now),
             "backoff": parse_retry_after(headers.get("backoff"), now),
-            "server_time": parse_date(headers.get("date")),
             "unprocessed": proves_unprocessed(meaning, response.status),
         }
 

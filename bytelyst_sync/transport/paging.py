@@ -201,11 +201,12 @@ class Pager:
         return size
 
     def _same_origin(self, response: Response, url: str) -> str:
-        target = urljoin(response.url or self._mapper.listing_url(), url)
         asked = self._mapper.listing_url()
+        target = ""
         try:
+            target = urljoin(response.url or asked, url)
             same = origin(target) == origin(asked)
-        except SyncError:
+        except (SyncError, ValueError):
             same = False
         if not same:
             raise RejectedError(

@@ -70,9 +70,39 @@ class _PacedSocket:
         return io.BufferedReader(_PacedReader(self._sock, timeout_s))
 
 
+class _WholeHead:
+    """The file that an answer's head is read from. ``http.client`` takes the end of the stream
+    for the end of the headers, and so an answer that was cut off there for a whole one.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self.file = file
+        self._begun = False
+
+    def readline(self, limit: int = -1) -> bytes:
+        line: bytes = self.file.readline(limit)
+        if not line and self._begun:
+            raise http.client.IncompleteRead(b"")
+        self._begun = True
+        return line
+
+    def close(self) -> None:
+        self.file.close()
+
+
 class _PacedResponse(http.client.HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(cast("socket.socket", _PacedSocket(sock)), *args, **options)
+
+    def begin(self) -> None:
+        """Reads the status line and the headers, to their end."""
+        head = _WholeHead(self.fp)
+        self.fp = cast("io.BufferedReader", head)
+        try:
+            super().begin()
+        finally:
+            if cast("object", self.fp) is head:
+                self.fp = head.file
 
 
 class _PacedConnection(HTTPConnection):

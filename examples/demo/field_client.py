@@ -28,7 +28,7 @@ from work_orders import ORDERS, TIMES, Change, plan
 from bytelyst_sync import SyncEngine, SyncItem, SyncStatusInfo, create_sync_engine
 
 PACE_S = 0.05
-PATIENCE_S = 50.0
+PATIENCE_S = 150.0
 
 
 def say(event: str, **details: object) -> None:

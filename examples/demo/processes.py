@@ -15,7 +15,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,10 +69,10 @@ class Child:
     ) -> str:
         """Wait for a line that is wanted, behind the last one that was, and return it.
 
-        `meanwhile` is called with the latest line whenever others have come.
+        It is given up after `PATIENCE_S` of silence. `meanwhile` is called with the latest line
+        whenever others have come.
         """
-        deadline = time.monotonic() + PATIENCE_S
-        while lines := self._lines_from(self._expected, deadline):
+        while lines := self._lines_from(self._expected, PATIENCE_S):
             for line in lines:
                 self._expected += 1
                 if wanted(line):
@@ -84,7 +83,7 @@ class Child:
 
     def lines(self) -> list[str]:
         """Everything it has printed so far."""
-        return self._lines_from(0, 0.0)
+        return self._lines_from(0, patience_s=0.0)
 
     def close(self) -> None:
         """Kill it as the kernel would, if it still runs, and read what it had said before."""
@@ -112,13 +111,10 @@ class Child:
         if code != 0:
             raise self._trouble(f"ended with code {code}")
 
-    def _lines_from(self, number: int, deadline: float) -> list[str]:
+    def _lines_from(self, number: int, patience_s: float) -> list[str]:
         """Wait for more than `number` lines and return the others: none at its end or too late."""
         with self._heard:
-            self._heard.wait_for(
-                lambda: len(self._lines) > number or self._ended,
-                max(0.0, deadline - time.monotonic()),
-            )
+            self._heard.wait_for(lambda: len(self._lines) > number or self._ended, patience_s)
             return self._lines[number:]
 
     def _read(self) -> None:
@@ -223,6 +219,10 @@ class Client(Child):
 
         line = self.expect(wanted, name, meanwhile=lambda line: meanwhile(json.loads(line)))
         return json.loads(line)
+
+    def said(self, name: str) -> bool:
+        """Whether an event of this name has come, expected or not."""
+        return any(event["event"] == name for event in self.events())
 
     def events(self) -> list[Event]:
         """All its events so far."""

@@ -1,0 +1,144 @@
+"""What the worker does beside delivering: pulls that are wished for or due, and records to be read
+again because what is known of them may be old.
+
+Owned by the worker's thread, but for ``wish``: ``_lock`` guards the wishes that other threads
+leave here.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from bytelyst_sync.arrivals import Arrivals
+from bytelyst_sync.clock import Clock
+from bytelyst_sync.effects import Effects
+from bytelyst_sync.entity import Entities, Entity
+from bytelyst_sync.puller import Puller
+from bytelyst_sync.rules.classify import Meaning
+from bytelyst_sync.sender import Sender
+from bytelyst_sync.storage.base import Reader, Storage, Transaction
+from bytelyst_sync.storage.schema import RECORDS
+from bytelyst_sync.transport.mapping import Mapper
+
+__all__ = ["Chores"]
+
+_STALE_AT_ONCE = 20
+_STALE_RETRY_S = 5.0
+_PATIENCE_S = 3600.0
+
+
+class Chores:
+    """Regular work. ``interval`` is seconds between pulls of everything, ``None``: never."""
+
+    def __init__(
+        self,
+        *,
+        storage: Storage,
+        entities: Entities,
+        mappers: Mapping[str, Mapper],
+        sender: Sender,
+        arrivals: Arrivals,
+        puller: Puller,
+        publish: Callable[[Effects], None],
+        new_effects: Callable[[], Effects],
+        clock: Clock,
+        interval: float | None,
+    ) -> None:
+        self._storage = storage
+        self._entities = entities
+        self._mappers = mappers
+        self._sender = sender
+        self._arrivals = arrivals
+        self._puller = puller
+        self._publish = publish
+        self._new_effects = new_effects
+        self._clock = clock
+        self._interval = interval
+        self._lock = threading.Lock()
+        self._wishes: set[str] = set()
+        now = clock.monotonic()
+        self._next_pull = now + (interval or 0.0)
+        self._next_reading = 0.0
+        self._next_reconcile = {
+            name: now + each.config.reconcile_interval
+            for name, each in entities.items()
+            if each.config.reconcile_interval is not None
+        }
+
+    def wish(self, names: list[str]) -> None:
+        """Leaves a pull to the worker. From any thread."""
+        with self._lock:
+            self._wishes.update(names)
+
+    def do(self, allowed: bool) -> float | None:
+        """Does what is due: wished and regular pulls, records to be read again.
+
+        Returns seconds until the next is; ``None``: never by itself.
+        """
+        if allowed:
+            for names, full in self._due():
+                self._puller.pull(names, self._clock.monotonic() + _PATIENCE_S, full=full)
+            self._read_stale()
+        now = self._clock.monotonic()
+        waits = [each - now for each in self._next_reconcile.values()]
+        if self._interval is not None:
+            waits.append(self._next_pull - now)
+        if not waits:
+            return None
+        return max(0.0, min(waits)) if allowed else None
+
+    def _due(self) -> list[tuple[list[str], bool]]:
+        now = self._clock.monotonic()
+        with self._lock:
+            wished = sorted(self._wishes)
+            self._wishes.clear()
+        if self._interval is not None and now >= self._next_pull:
+            self._next_pull = now + self._interval
+            wished = list(self._entities)
+        due = [name for name, at in self._next_reconcile.items() if now >= at]
+        for name in due:
+            interval = self._entities[name].config.reconcile_interval
+            self._next_reconcile[name] = now + (interval or 0.0)
+        rest = [name for name in wished if name not in due]
+        return [(names, full) for names, full in ((due, True), (rest, False)) if names]
+
+    def _read_stale(self) -> None:
+        if self._clock.monotonic() < self._next_reading:
+            return
+        for entity in self._entities.values():
+            if not entity.replica:
+                continue
+            for key, began in self._storage.read(partial(_stale, entity=entity)):
+                if not self._read_again(entity, key, began):
+                    self._next_reading = self._clock.monotonic() + _STALE_RETRY_S
+                    return
+
+    def _read_again(self, entity: Entity, key: str, began: int) -> bool:
+        answer = self._sender.read(self._mappers[entity.name], key)
+        if answer.meaning not in (Meaning.DELIVERED, Meaning.GONE):
+            return False
+
+        def work(tx: Transaction) -> Effects:
+            effects = self._new_effects()
+            effects.pulled += self._arrivals.arrive(
+                tx,
+                entity,
+                key,
+                answer.record,
+                answer.version,
+                began=began,
+                effects=effects,
+                now=self._clock.wall(),
+            )
+            return effects
+
+        self._publish(self._storage.write(work))
+        return True
+
+
+def _stale(tx: Reader, entity: Entity) -> list[tuple[str, int]]:
+    number = tx.last_number()
+    rows = tx.scan(RECORDS, "stale", (entity.name,), limit=_STALE_AT_ONCE)
+    return [(row.record, number) for row in rows]

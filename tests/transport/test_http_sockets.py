@@ -1,0 +1,609 @@
+"""What the transport makes of servers that misbehave, each on a real socket."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import socket
+import ssl
+import struct
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+import requests
+import trustme
+import urllib3
+from freezegun import freeze_time
+from requests.adapters import HTTPAdapter
+
+from bytelyst_sync.errors import OfflineError, TransportError
+from bytelyst_sync.transport.base import Request, Transport
+from bytelyst_sync.transport.http import HttpTransport
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+SECRET = "t0k3n"
+
+
+class Peer:
+    """The server's end of one connection."""
+
+    def __init__(self, sock, heard):
+        self.sock = sock
+        self.heard = heard
+        self.buffer = b""
+
+    def read_request(self):
+        while b"\r\n\r\n" not in self.buffer:
+            self.receive()
+        head, _, self.buffer = self.buffer.partition(b"\r\n\r\n")
+        length = 0
+        for line in head.lower().split(b"\r\n"):
+            if line.startswith(b"content-length:"):
+                length = int(line.partition(b":")[2])
+        while len(self.buffer) < length:
+            self.receive()
+        body, self.buffer = self.buffer[:length], self.buffer[length:]
+        self.heard.append((head.decode("latin-1"), body))
+
+    def receive(self):
+        data = self.sock.recv(65536)
+        if not data:
+            raise ConnectionAbortedError
+        self.buffer += data
+
+    def send(self, data):
+        self.sock.sendall(data)
+
+    def reset(self):
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.sock.close()
+
+
+class Scripted:
+    """Serves one connection per script, in order, in a thread of its own."""
+
+    def __init__(self, *scripts):
+        self.heard = []
+        self.done = [threading.Event() for _ in scripts]
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(20)
+        self.port = self._listener.getsockname()[1]
+        self.url = f"http://127.0.0.1:{self.port}/notes?since={SECRET}"
+        self._scripts = scripts
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self):
+        for script, done in zip(self._scripts, self.done, strict=True):
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            sock.settimeout(20)
+            with sock, suppress(OSError):
+                script(Peer(sock, self.heard))
+            done.set()
+
+    def close(self):
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join(30)
+        self._listener.close()
+        assert not self._thread.is_alive()
+
+
+@pytest.fixture
+def serve():
+    servers = []
+
+    def start(*scripts):
+        servers.append(Scripted(*scripts))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture(autouse=True)
+def plain_environment(monkeypatch):
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def transport():
+    transport = HttpTransport()
+    yield transport
+    transport.close()
+
+
+@pytest.fixture
+def release():
+    """Set when the test is over: servers that keep their client waiting wait for it."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def answers(*responses):
+    def script(peer):
+        for response in responses:
+            peer.read_request()
+            peer.send(response)
+
+    return script
+
+
+def post(url, body=b"{}", timeout=(3.0, 3.0)):
+    headers = {"Authorization": f"Bearer {SECRET}"}
+    return Request("POST", url, headers, body, timeout)
+
+
+def unused_port():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return listener.getsockname()[1]
+
+
+def offline(transport, request):
+    with pytest.raises(OfflineError) as caught:
+        transport.send(request)
+    assert SECRET not in str(caught.value)
+    assert caught.value.__cause__ is not None
+    return str(caught.value)
+
+
+def unknown(transport, request):
+    with pytest.raises(TransportError) as caught:
+        transport.send(request)
+    assert not isinstance(caught.value, OfflineError)
+    assert SECRET not in str(caught.value)
+    return str(caught.value)
+
+
+def test_it_is_a_transport(transport):
+    assert isinstance(transport, Transport)
+
+
+class TestNoConnection:
+    def test_refused(self, transport):
+        port = unused_port()
+        message = offline(transport, post(f"http://127.0.0.1:{port}/notes?since={SECRET}"))
+        assert message == f"no connection to 127.0.0.1:{port}: Connection refused"
+
+    def test_unknown_name(self, transport):
+        message = offline(transport, post(f"http://nowhere.invalid/notes?since={SECRET}"))
+        assert "nowhere.invalid:80: the name cannot be resolved" in message
+
+    def test_connect_timeout(self, transport, monkeypatch):
+        def connect(*_, **__):
+            raise TimeoutError
+
+        monkeypatch.setattr("urllib3.util.connection.create_connection", connect)
+        message = offline(transport, post(f"http://127.0.0.1:9/?q={SECRET}"))
+        assert message == "no connection to 127.0.0.1:9: timed out"
+
+    def test_refused_with_the_users_own_session(self):
+        transport = HttpTransport(session_factory=requests.Session)
+        offline(transport, post(f"http://127.0.0.1:{unused_port()}/"))
+        transport.close()
+
+    def test_tls_against_a_plain_port(self, transport, serve):
+        server = serve(lambda peer: peer.receive() or peer.send(b"HTTP/1.1 400 Bad\r\n\r\n"))
+        message = offline(transport, post(server.url.replace("http", "https", 1)))
+        assert "TLS failed" in message
+
+    @pytest.mark.parametrize("factory", [None, requests.Session])
+    def test_reset_during_the_handshake(self, serve, factory):
+        server = serve(lambda peer: peer.receive() or peer.reset())
+        transport = HttpTransport(session_factory=factory)
+        offline(transport, post(server.url.replace("http", "https", 1)))
+        transport.close()
+
+    def test_a_handshake_that_never_ends(self, transport, serve, release):
+        server = serve(lambda peer: release.wait(20))
+        request = post(server.url.replace("http", "https", 1), timeout=(0.1, 9.0))
+        assert "timed out" in offline(transport, request)
+
+
+class TestUnknownOutcome:
+    def test_reset_before_the_request_is_read(self, transport, serve):
+        server = serve(lambda peer: peer.sock.recv(1, socket.MSG_PEEK) and peer.reset())
+        unknown(transport, post(server.url))
+
+    def test_reset_after_the_request(self, transport, serve):
+        server = serve(lambda peer: peer.read_request() or peer.reset())
+        message = unknown(transport, post(server.url))
+        assert f"127.0.0.1:{server.port}: Connection reset" in message
+
+    def test_closed_without_an_answer(self, transport, serve):
+        server = serve(Peer.read_request)
+        assert "closed without an answer" in unknown(transport, post(server.url))
+
+    def test_no_answer_in_time(self, transport, serve, release):
+        server = serve(lambda peer: peer.read_request() or release.wait(20))
+        message = unknown(transport, post(server.url, timeout=(3.0, 0.1)))
+        assert message.endswith(f"127.0.0.1:{server.port}: timed out")
+
+    @pytest.mark.parametrize(
+        "cut",
+        [
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n",
+            CHUNKED + b"2\r\n{}\r\n",
+            CHUNKED + b"9\r\n{}",
+            CHUNKED,
+        ],
+    )
+    @pytest.mark.parametrize("factory", [None, requests.Session])
+    def test_cut_off_body(self, serve, cut, factory):
+        server = serve(answers(cut))
+        transport = HttpTransport(session_factory=factory)
+        assert "cut off" in unknown(transport, post(server.url))
+        transport.close()
+
+    @pytest.mark.parametrize(
+        "garbage",
+        [
+            SECRET.encode() + b" rubbish\r\n\r\n",
+            b"HTTP/1.1 abc " + SECRET.encode() + b"\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n" + b"A" * 70_000 + b"\r\n\r\n",
+            CHUNKED + SECRET.encode() + b"\r\n{}\r\n0\r\n\r\n",
+        ],
+    )
+    def test_garbage(self, transport, serve, garbage):
+        server = serve(answers(garbage))
+        unknown(transport, post(server.url))
+
+    def test_body_that_is_not_what_its_encoding_says(self, transport, serve):
+        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n"
+        server = serve(answers(head + b"{}"))
+        assert "cannot be decoded" in unknown(transport, post(server.url))
+
+    def test_nothing_is_sent_twice(self, transport, serve):
+        server = serve(Peer.read_request, answers(OK))
+        unknown(transport, post(server.url))
+        assert len(server.heard) == 1
+
+    def test_adapter_that_retries_proves_nothing_by_its_last_try(self, serve):
+        def session():
+            session = requests.Session()
+            session.mount("http://", HTTPAdapter(max_retries=urllib3.Retry(1, backoff_factor=0)))
+            return session
+
+        def last_words(peer):
+            peer.read_request()
+            server._listener.close()  # what follows is refused
+
+        server = serve(last_words)
+        transport = HttpTransport(session_factory=session)
+        request = Request("PUT", server.url, {}, b"{}")
+        assert "Connection refused" in unknown(transport, request)
+        transport.close()
+
+    def test_adapter_that_retries_connecting_alone_still_proves_it(self):
+        def session():
+            session = requests.Session()
+            retry = urllib3.Retry(connect=1, read=0, other=0, backoff_factor=0)
+            session.mount("http://", HTTPAdapter(max_retries=retry))
+            return session
+
+        transport = HttpTransport(session_factory=session)
+        offline(transport, post(f"http://127.0.0.1:{unused_port()}/"))
+        transport.close()
+
+
+class TestKeepAlive:
+    def test_connection_is_used_again(self, transport, serve):
+        server = serve(answers(OK, OK, OK))
+        for _ in range(3):
+            assert transport.send(post(server.url)).body == b"{}"
+        assert len(server.heard) == 3
+
+    @pytest.mark.parametrize(
+        "response",
+        [
+            b"HTTP/1.1 204 No Content\r\n\r\n",
+            b"HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\n\r\n",
+            CHUNKED + b"2\r\n{}\r\n0\r\n\r\n",
+            b"HTTP/1.1 302 Found\r\nLocation: /x\r\nContent-Length: 2\r\n\r\n{}",
+        ],
+    )
+    def test_connection_is_used_again_after(self, transport, serve, response):
+        server = serve(answers(response, OK))
+        transport.send(post(server.url))
+        assert transport.send(post(server.url)).status == 200
+
+    def test_connection_is_used_again_after_head(self, transport, serve):
+        server = serve(answers(b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n", OK))
+        assert transport.send(Request("HEAD", server.url)).body == b""
+        assert transport.send(post(server.url)).status == 200
+
+    def test_stale_connection_is_replaced_before_sending(self, transport, serve):
+        server = serve(answers(OK), answers(OK))
+        transport.send(post(server.url))
+        assert server.done[0].wait(10)
+        assert transport.send(post(server.url)).status == 200
+
+    def test_connection_closed_under_a_request(self, transport, serve):
+        def script(peer):
+            answers(OK)(peer)
+            peer.read_request()
+
+        server = serve(script, answers(OK))
+        transport.send(post(server.url))
+        unknown(transport, post(server.url))
+        assert len(server.heard) == 2
+        assert transport.send(post(server.url)).status == 200
+
+    def test_small_request_goes_out_in_one_piece(self, transport, serve):
+        pieces = []
+
+        def script(peer):
+            pieces.append(peer.sock.recv(65536))
+            peer.send(OK)
+
+        server = serve(script)
+        transport.send(post(server.url, b'{"title": "x"}'))
+        assert pieces[0].endswith(b'{"title": "x"}')
+
+
+class TestBounds:
+    def drip(self, release, head):
+        def script(peer):
+            peer.read_request()
+            peer.send(head)
+            while not release.wait(0.02):
+                peer.send(b"x")
+
+        return script
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"",
+            b"HTTP/1.1 200 OK\r\nX-Slow: ",
+            b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n",
+            b"HTTP/1.1 200 OK\r\n\r\n",
+            CHUNKED + b"fffff\r\n",
+            CHUNKED + b"1;",
+        ],
+    )
+    def test_dripping_ends(self, transport, serve, release, head):
+        server = serve(self.drip(release, head))
+        started = time.monotonic()
+        unknown(transport, post(server.url, timeout=(3.0, 0.2)))
+        assert time.monotonic() - started < 5
+
+    def test_dripping_ends_for_the_users_own_session(self, serve, release):
+        server = serve(self.drip(release, b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"))
+        transport = HttpTransport(session_factory=requests.Session)
+        assert "too slowly" in unknown(transport, post(server.url, timeout=(3.0, 0.2)))
+        transport.close()
+
+    @pytest.mark.parametrize("factory", [None, requests.Session])
+    def test_dripping_ends_while_time_is_frozen(self, serve, release, factory):
+        server = serve(self.drip(release, b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"))
+        transport = HttpTransport(session_factory=factory)
+        with freeze_time("2026-01-01"):
+            unknown(transport, post(server.url, timeout=(3.0, 0.2)))
+        transport.close()
+
+    def test_a_large_body_has_its_time(self, transport, serve, release):
+        def script(peer):
+            peer.read_request()
+            peer.send(b"HTTP/1.1 200 OK\r\nContent-Length: 80000\r\n\r\n")
+            for _ in range(10):
+                peer.send(b"x" * 8000)
+                release.wait(0.05)
+
+        server = serve(script)
+        assert len(transport.send(post(server.url, timeout=(3.0, 0.2))).body) == 80_000
+
+    def test_a_large_request_has_its_time(self, transport, serve, release):
+        body = b"x" * 8_000_000
+
+        def script(peer):
+            release.wait(0.3)
+            answers(OK)(peer)
+
+        server = serve(script)
+        assert transport.send(post(server.url, body, timeout=(0.1, 10.0))).status == 200
+        assert server.heard[0][1] == body
+
+    def test_announced_size_is_refused_unread(self, transport, serve, release):
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 67108865\r\n\r\n"
+        server = serve(lambda peer: answers(head)(peer) or release.wait(20))
+        assert "larger than 64 MiB" in unknown(transport, post(server.url))
+
+    def test_size_that_was_not_announced(self, transport, serve):
+        def script(peer):
+            peer.read_request()
+            peer.send(b"HTTP/1.1 200 OK\r\n\r\n")
+            for _ in range(65):
+                peer.send(bytes(1024 * 1024))
+
+        server = serve(script)
+        assert "larger than 64 MiB" in unknown(transport, post(server.url))
+
+    @pytest.mark.parametrize("status", [b"200 OK", b"302 Found\r\nLocation: /x"])
+    def test_gzip_bomb(self, transport, serve, status):
+        bomb = gzip.compress(bytes(65 * 1024 * 1024), 1)
+        head = b"HTTP/1.1 %s\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+        server = serve(answers(head % (status, len(bomb)) + bomb))
+        assert "larger than 64 MiB" in unknown(transport, post(server.url))
+
+    def test_gzip(self, transport, serve):
+        body = gzip.compress(b'{"title": "x"}')
+        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+        server = serve(answers(head % len(body) + body))
+        assert transport.send(post(server.url)).body == b'{"title": "x"}'
+
+
+class TestProxy:
+    @pytest.fixture
+    def through(self, transport, monkeypatch):
+        def through(port):
+            monkeypatch.setenv("HTTP_PROXY", f"http://user:{SECRET}@127.0.0.1:{port}")
+            monkeypatch.setenv("HTTPS_PROXY", f"http://user:{SECRET}@127.0.0.1:{port}")
+            return transport
+
+        return through
+
+    @pytest.mark.parametrize("scheme", ["http", "https"])
+    def test_proxy_down(self, through, scheme):
+        transport = through(unused_port())
+        offline(transport, post(f"{scheme}://api.example.com/notes?q={SECRET}"))
+
+    def test_proxy_that_forwards(self, through, serve):
+        server = serve(answers(OK))
+        transport = through(server.port)
+        assert transport.send(post("http://api.example.com/notes?a=%2E%2E")).status == 200
+        assert server.heard[0][0].startswith("POST http://api.example.com/notes?a=%2E%2E HTTP")
+
+    def test_proxy_that_hangs_up_after_the_request(self, through, serve):
+        server = serve(Peer.read_request)
+        unknown(through(server.port), post("http://api.example.com/notes"))
+        assert len(server.heard) == 1
+
+    def test_proxy_that_refuses_the_tunnel(self, through, serve):
+        server = serve(answers(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n"))
+        message = offline(through(server.port), post("https://api.example.com/notes"))
+        assert "refused the tunnel with status 407" in message
+        assert server.heard[0][0].startswith("CONNECT api.example.com:443 ")
+        assert "Bearer" not in server.heard[0][0]
+
+    @pytest.mark.parametrize("end", [Peer.reset, lambda peer: None])
+    def test_proxy_that_hangs_up_in_the_tunnel(self, through, serve, end):
+        server = serve(lambda peer: peer.read_request() or end(peer))
+        offline(through(server.port), post("https://api.example.com/notes"))
+
+    def test_proxy_is_looked_up_again_after_a_failure(self, through, serve):
+        transport = through(unused_port())
+        offline(transport, post("http://api.example.com/notes"))
+        server = serve(answers(OK))
+        through(server.port)
+        assert transport.send(post("http://api.example.com/notes")).status == 200
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+class TestTls:
+    @pytest.fixture
+    def bundle(self, authority, tmp_path):
+        path = tmp_path / "ca.pem"
+        authority.cert_pem.write_to_path(str(path))
+        return str(path)
+
+    def serve_tls(self, serve, authority, *responses, name="127.0.0.1"):
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert(name).configure_cert(context)
+
+        def script(peer):
+            with context.wrap_socket(peer.sock, server_side=True) as peer.sock:
+                answers(*responses)(peer)
+
+        server = serve(script)
+        server.url = server.url.replace("http", "https", 1)
+        return server
+
+    def session(self, verify):
+        def factory():
+            session = requests.Session()
+            session.verify = verify
+            return session
+
+        return factory
+
+    def test_verified(self, serve, authority, bundle):
+        server = self.serve_tls(serve, authority, OK, OK)
+        transport = HttpTransport(session_factory=self.session(bundle))
+        for _ in range(2):
+            assert transport.send(post(server.url)).verified
+        transport.close()
+
+    def test_bundle_of_the_environment(self, serve, authority, bundle, transport, monkeypatch):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
+        server = self.serve_tls(serve, authority, OK, CHUNKED + b"2\r\n{}\r\n0\r\n\r\n")
+        assert transport.send(post(server.url)).verified
+        assert transport.send(post(server.url)).body == b"{}"
+
+    def test_unknown_authority(self, serve, authority, transport):
+        server = self.serve_tls(serve, authority, OK)
+        message = offline(transport, post(server.url))
+        assert "certificate verification failed" in message
+        assert server.heard == []
+
+    def test_certificate_of_another_host(self, serve, authority, bundle):
+        server = self.serve_tls(serve, authority, OK, name="other.example.com")
+        transport = HttpTransport(session_factory=self.session(bundle))
+        assert "certificate verification failed" in offline(transport, post(server.url))
+        transport.close()
+
+    @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+    def test_verification_turned_off_by_the_user(self, serve, authority):
+        server = self.serve_tls(serve, authority, OK)
+        transport = HttpTransport(session_factory=self.session(False))
+        assert not transport.send(post(server.url)).verified
+        transport.close()
+
+    def test_drip(self, serve, authority, bundle, monkeypatch, transport, release):
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", bundle)
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("127.0.0.1").configure_cert(context)
+
+        def script(peer):
+            with context.wrap_socket(peer.sock, server_side=True) as peer.sock:
+                TestBounds().drip(release, b"HTTP/1.1 200 OK\r\nX-Slow: ")(peer)
+
+        url = serve(script).url.replace("http", "https", 1)
+        assert "timed out" in unknown(transport, post(url, timeout=(3.0, 0.2)))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_forked_child_leaves_the_parents_connection_alone(serve, told):
+    server = serve(answers(OK, OK), answers(OK))
+    program = f"""
+        import os, warnings
+        warnings.simplefilter("error")
+        from bytelyst_sync.transport.base import Request
+        from bytelyst_sync.transport.http import HttpTransport
+
+        transport = HttpTransport()
+        request = Request("POST", "http://127.0.0.1:{server.port}/", {{}}, b"{{}}")
+        reader, writer = os.pipe()
+        assert transport.send(request).status == 200
+        child = os.fork()
+        if child == 0:
+            {"transport.after_fork()" if told else ""}
+            os.read(reader, 1)
+            assert transport.send(request).status == 200
+            transport.close()
+            os._exit(0)
+        assert transport.send(request).status == 200
+        transport.close()
+        os.write(writer, b"x")
+        assert os.waitpid(child, 0)[1] == 0
+    """
+    run = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=False,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert len(server.heard) == 3
