@@ -385,7 +385,7 @@ class SyncEngine:
 
         def then(done: tuple[T, Effects]) -> None:
             runtime.publish(done[1])
-            runtime.wake()
+            runtime.poke()
 
         return runtime.storage.write(run, then)[0]
 

@@ -22,7 +22,7 @@ from bytelyst_sync.entity import Entities, Entity
 from bytelyst_sync.errors import OfflineError, StorageError, SyncError, TransportError
 from bytelyst_sync.sender import Sender
 from bytelyst_sync.storage.base import Reader, Storage, Transaction
-from bytelyst_sync.storage.schema import META, RECORDS, Meta
+from bytelyst_sync.storage.schema import CURSOR_PREFIX, META, RECORDS, Meta
 from bytelyst_sync.sweep import sweep_page
 from bytelyst_sync.transport.base import Response
 from bytelyst_sync.transport.mapping import Mapper
@@ -312,7 +312,7 @@ def _stored(cursor: str | None, full: int | None) -> Stored:
 
 
 def _meta_name(entity: Entity) -> str:
-    return f"pull/{entity.name}"
+    return CURSOR_PREFIX + entity.name
 
 
 def _load(tx: Reader, entity: Entity) -> Stored:

@@ -148,9 +148,14 @@ class Runtime:
         )
 
     def wake(self) -> None:
-        """Something was queued."""
+        """There may be something to do."""
         self.worker.start()
         self.worker.wake()
+
+    def poke(self) -> None:
+        """Something was queued."""
+        self.worker.start()
+        self.worker.poke()
 
     def _heard(self, online: bool) -> None:
         self.worker.hear(online)

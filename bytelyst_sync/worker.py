@@ -77,6 +77,8 @@ class Worker:
         self._tickets: list[Ticket] = []
         self._thread: threading.Thread | None = None
         self._after_exit: Callable[[], None] | None = None
+        self._hindered = False
+        """Whether the last round ended with a reason not to send, which no push changes."""
         self._changes: object = None
         self._crashes = 0
         self._foreign: list[str] = []
@@ -98,6 +100,13 @@ class Worker:
         with self._lock:
             self._woken = True
             self._lock.notify_all()
+
+    def poke(self) -> None:
+        """Something was queued. While nothing may be sent anyway, that is no reason to wake up: a
+        program that works offline is not slowed by a thread that looks at each of its pushes.
+        """
+        if not self._hindered:
+            self.wake()
 
     def add(self, ticket: Ticket) -> None:
         """A flush wants to hear when it is done; it also lifts a pause over credentials."""
@@ -213,10 +222,12 @@ class Worker:
         self._take_in_what_was_heard()
         self._look_for_unknown_entities()
         hindrance = self._hindrance()
+        self._hindered = False
         if hindrance is None:
             self._deliver()
             hindrance = self._hindrance()
         self._deliverer.release()
+        self._hindered = hindrance is not None
         return self._rest(hindrance)
 
     def _deliver(self) -> None:
@@ -232,7 +243,10 @@ class Worker:
     def _give_others_a_turn(self) -> None:
         """Items of entities that this engine does not know need an engine that does."""
         held = self._clock.monotonic() - self._deliverer.held_since
-        if not self._foreign or held < _YIELD_AFTER_S:
+        if held < _YIELD_AFTER_S:
+            return
+        self._look_for_unknown_entities()
+        if not self._foreign:
             return
         self._deliverer.gather(self._stopped)
         self._deliverer.commit(room=0)

@@ -28,7 +28,17 @@ from bytelyst_sync.errors import StorageCorruptError
 from bytelyst_sync.storage.base import Table
 from bytelyst_sync.storage.migrations import bring_up_to_date
 from bytelyst_sync.storage.salvage_rows import Excavation, sound_text
-from bytelyst_sync.storage.schema import CONFLICTS, ITEMS, META, TABLES, Item, Lane, Meta
+from bytelyst_sync.storage.schema import (
+    CONFLICTS,
+    CURSOR_PREFIX,
+    ITEMS,
+    META,
+    RECORDS,
+    TABLES,
+    Item,
+    Lane,
+    Meta,
+)
 from bytelyst_sync.storage.sqlite_errors import is_damage, told
 from bytelyst_sync.storage.sqlite_file import (
     PAGE_BYTES,
@@ -50,6 +60,9 @@ GAP = 1_000_000
 
 _NOTICE_S = 86_400.0
 _BATCH = 1000
+
+
+_CURSORS = (len(CURSOR_PREFIX), CURSOR_PREFIX)
 
 
 def has_damage(settings: Settings) -> bool:
@@ -162,6 +175,9 @@ def _fill(fresh: Path, aside: Path) -> str:
             number = _last_number(source, target)
         _mend_items(target)
         _recount(target, number + GAP)
+        if RECORDS.name in incomplete:
+            # records are missing that the cursors are already past: all is pulled anew
+            target.execute("DELETE FROM meta WHERE substr(name, 1, ?) = ?", _CURSORS)
         text = _said(aside, carried, incomplete)
         mark = {"text": text, "at": time.time(), "aside": aside.name, "incomplete": incomplete}
         target.execute("INSERT OR REPLACE INTO meta VALUES (?,?)", Meta(MARK, json.dumps(mark)))

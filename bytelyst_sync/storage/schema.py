@@ -15,6 +15,7 @@ __all__ = [
     "ALIASES",
     "ASKED",
     "CONFLICTS",
+    "CURSOR_PREFIX",
     "ITEMS",
     "LINKS",
     "META",
@@ -33,6 +34,9 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+
+CURSOR_PREFIX = "pull/"
+"""What the names of the meta rows begin with that say how far an entity has been pulled."""
 
 OPEN, ASKED, SETTLED = 0, 1, 2
 """The stages of a conflict."""

@@ -304,7 +304,7 @@ print(json.dumps([deliver(engine, "after"), engine.queue_length]))
     pids, pending = queue.SimpleQueue(), ["the kill"]
 
     def kill_once(seen):
-        if b"slow" in seen.body and pending:
+        if "slow" in str(seen.body) and pending:
             pending.clear()
             os.kill(pids.get(timeout=20), signal.SIGKILL)
             return Reply(500)
@@ -314,5 +314,6 @@ print(json.dumps([deliver(engine, "after"), engine.queue_length]))
     pids.put(json.loads(program.line()))
     status, out, errors = program.finish()
     assert (status, errors) == (0, "")
+    assert not pending
     assert json.loads(out) == [True, 0]
     assert ids(server) == ["after", "before", "slow"]

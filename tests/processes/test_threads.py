@@ -272,7 +272,7 @@ def test_threads_that_wait_all_hear(make, crew, server):
 )
 @pytest.mark.parametrize("kind", ["status", "change", "failure"])
 def test_a_callback_may_call_anything(make, server, kind, call):
-    server.reject = lambda seen: Reply(422) if b"refused" in seen.body else None
+    server.reject = lambda seen: Reply(422) if "refused" in str(seen.body) else None
     engine = make()
     called = threading.Event()
     pending = ["the one call"]
@@ -436,7 +436,7 @@ def test_a_hundred_engines_leave_nothing(make, server, path, storage):
         use()
     assert descriptors() <= files + connections
     names = [thread.name for thread in threading.enumerate()]
-    assert not [name for name in names if name.startswith("bytelyst")]
+    assert not [name for name in names if name.startswith("bytelyst-sync")]
     assert threading.active_count() <= threads + connections
 
 

@@ -123,6 +123,8 @@ def test_the_wait_for_the_next_try_is_never_longer_than_was_meant(queue):
 
     assert wait() == pytest.approx(0.5)
     queue.now -= DAY
+    assert 0.0 <= wait() <= 0.5
+    assert queue.claim() == []
     assert wait() == pytest.approx(0.5)
     queue.now += 2 * DAY
     assert wait() == 0.0

@@ -268,8 +268,10 @@ class OutboxMachine(RuleBasedStateMachine):
     )
     def push_project(self, chosen, operation, names):
         record = self.projects[chosen % len(self.projects)]
-        known = record in self.model.aliases.values() or self.model.of(PROJECTS, record)
-        if operation is SyncOperation.CREATE and not known:
+        if is_local(record) and not self.model.of(PROJECTS, record):
+            return  # it was taken back before the server knew it
+        given = record in self.model.aliases.values()
+        if operation is SyncOperation.CREATE and not (given or is_local(record)):
             return
         data = {"id": record}
         if operation is not SyncOperation.DELETE:

@@ -89,13 +89,15 @@ def server():
         yield running
 
 
-@pytest.fixture
-def new_engine(monkeypatch):
-    """Makes engines that are closed after the test and deliver only in ``flush`` unless told.
-
-    A flush does not try again what it has just tried; by the next one its backoff is over.
-    """
+@pytest.fixture(autouse=True)
+def steady_backoff(monkeypatch):
+    """No flush tries again what it has just tried, and by the next one the backoff is over."""
     monkeypatch.setattr(random, "random", lambda: 0.5)
+
+
+@pytest.fixture
+def new_engine():
+    """Makes engines that are closed after the test and deliver only in ``flush`` unless told."""
     with contextlib.ExitStack() as stack:
 
         def make(url="http://server.invalid", **settings):

@@ -24,7 +24,7 @@ COUNTS = ("pushed", "pulled", "conflicts", "errors", "remaining")
 def decide_by_content(conflict):
     """A callback that does not depend on which side asks."""
     if conflict.local is None or conflict.remote is None:
-        return conflict.local or conflict.remote
+        return conflict.local or conflict.remote or "remote"
     return min(conflict.local, conflict.remote, key=lambda record: str(sorted(record.items())))
 
 
@@ -34,8 +34,10 @@ class Client:
     def __init__(self, name, store, new_wire, rng, strategy):
         self.name = name
         self.wire = new_wire(store)
+        self.rng = rng
         self.trouble = 0.0
-        self.wire.lose = lambda: rng.random() < self.trouble
+        self.losing = 0
+        self.wire.lose = self.lose
         self.engine = create_sync_engine(
             base_url="http://server.invalid",
             entities={"notes": EntityConfig("/notes", id_source=store.rules.id_source)},
@@ -43,12 +45,19 @@ class Client:
             transport=self.wire,
             auto_flush=False,
             probe=None,
-            retry_delay=1e-6,
-            max_retry_delay=1e-6,
+            retry_delay=1e-5,
+            max_retry_delay=1e-5,
             max_retries=100,
             conflict=strategy,
             on_conflict=decide_by_content if strategy == "manual" else None,
         )
+
+    def lose(self):
+        """Whether an answer is lost: the next so many, or by chance."""
+        if self.losing:
+            self.losing -= 1
+            return True
+        return self.rng.random() < self.trouble
 
     def view(self):
         return {str(record["id"]): record for record in self.engine.records("notes")}
@@ -107,8 +116,8 @@ class History:
     def step(self):
         client = self.rng.choice(self.clients)
         kind = self.rng.choices(
-            ("edit", "delete", "flush", "pull", "full_sync", "offline", "trouble"),
-            (10, 2, 4, 4, 2, 2, 1),
+            ("edit", "delete", "flush", "pull", "full_sync", "offline", "trouble", "crossing"),
+            (10, 2, 4, 4, 2, 2, 1, 1),
         )[0]
         getattr(self, kind)(client)
 
@@ -160,11 +169,22 @@ class History:
         client.trouble = self.rng.choice((0.0, 0.6))
         self.note(client.name, "loses answers" if client.trouble else "loses nothing")
 
+    def crossing(self, client):
+        """An answer is lost, the other goes on from what had arrived, and a pull brings both."""
+        other = next(each for each in self.clients if each is not client)
+        self.edit(client)
+        client.losing = 1
+        self.flush(client)
+        self.full_sync(other)
+        self.edit(other)
+        self.full_sync(other)
+        self.pull(client)
+
     # --- what comes of it
 
     def meet(self):
         for client in self.clients:
-            client.wire.online, client.trouble = True, 0.0
+            client.wire.online, client.trouble, client.losing = True, 0.0, 0
         quiet = 0
         for meeting in range(MEETINGS):
             client = self.clients[meeting % 2]
@@ -173,7 +193,9 @@ class History:
             quiet = 0 if busy or not result.success else quiet + 1
             if quiet == 4:
                 return
-        pytest.fail("they never came to rest")
+        left = [repr(item) for client in self.clients for item in client.engine.failed()]
+        left += [repr(item) for client in self.clients for item in client.engine.queue()]
+        pytest.fail(f"they never came to rest: {left}")
 
     def check(self):
         first, second = (client.view() for client in self.clients)
@@ -226,11 +248,12 @@ class HistoryWithServerIds(History):
 
     def choose(self, client):
         """One of its records, whatever ids they have by now."""
-        names = {record["name"]: key for key, record in client.view().items()}
+        view = client.view().items()
+        names = {record["name"]: key for key, record in view if "name" in record}
         return names[self.rng.choice(sorted(names))] if names else None
 
     def check_nothing_lost(self, server):
-        names = [record["name"] for record in server.values()]
+        names = [record["name"] for record in server.values() if "name" in record]
         assert len(set(names)) == len(names), "a record was doubled"
 
 

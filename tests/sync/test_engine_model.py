@@ -54,8 +54,8 @@ class EngineMachine(RuleBasedStateMachine):
             transport=self.wire,
             auto_flush=False,
             probe=None,
-            retry_delay=1e-6,
-            max_retry_delay=1e-6,
+            retry_delay=1e-5,
+            max_retry_delay=1e-5,
             max_retries=1000,
             conflict=strategy,
         )

@@ -478,6 +478,24 @@ def test_a_parked_conflict_shows_that_the_record_was_deleted_meanwhile(parked, s
     assert plain(server.records("notes")["1"]) == {"id": "1", "title": "mine", "body": "base"}
 
 
+@pytest.mark.parametrize("what", ["edit", "delete"])
+def test_a_parked_conflict_whose_sides_became_equal_settles_itself(manual, server, what):
+    engine = manual()
+    server.put("notes", {"id": "1", "title": "base"})
+    engine.pull()
+    engine.push("notes", {"id": "1", "title": "mine"}, "delete" if what == "delete" else "update")
+    server.patch("notes", "1", {"title": "theirs"})
+    engine.full_sync()
+    assert len(list(engine.conflicts())) == 1
+    if what == "delete":
+        server.remove("notes", "1")
+    else:
+        server.patch("notes", "1", {"title": "mine"})
+    engine.pull()
+    agree(engine, server)
+    assert not [seen for seen in server.requests if seen.method != "GET" and seen.status == 200]
+
+
 @pytest.mark.parametrize("answer", ["local", {"id": "1", "title": "both"}], ids=["local", "dict"])
 def test_where_the_server_moved_again_unseen_a_resolution_parks_anew(parked, server, answer):
     (conflict,) = parked.conflicts()
