@@ -90,9 +90,11 @@ class Arrivals:
             )
         decided = [item for item in items if item.conflict is None]
         if len(decided) < len(items):
-            self._resolver.newer_remote(tx, entity, int(items[0].conflict or 0), state, version)
-            if row is not None:
-                self._settle_marks(tx, row)
+            number = next(item.conflict for item in items if item.conflict is not None)
+            self._resolver.newer_remote(tx, entity, number, state, version, effects, now)
+            settled = tx.get(RECORDS, entity.name, key)
+            if settled is not None:
+                self._settle_marks(tx, settled)
             return True
         unknown_base = not known and items[0].operation != SyncOperation.CREATE.value
         if (known and same(old, state, entity.bookkeeping)) or (unknown_base and state is not None):

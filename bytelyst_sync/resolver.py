@@ -239,10 +239,21 @@ class Resolver:
         number: int,
         remote: Json | None,
         version: str | int | None,
+        effects: Effects,
+        now: float,
     ) -> None:
-        """The server's record moved on while its conflict is open."""
+        """The server's record moved on while its conflict is open; where both sides are equal by
+        that, it is a conflict no more.
+        """
         row = tx.get(CONFLICTS, number)
         if row is None:
+            return
+        items = [i for i in items_of(tx, row.entity, row.record) if i.conflict == number]
+        if self._equal(self._sides(tx, entity, items, remote), entity):
+            tx.replace(CONFLICTS, row, _settled(tx, row, "remote", now))
+            put_state(tx, entity, row.record, remote, version)
+            self._drop(tx, items, effects, ItemState.DELIVERED)
+            self._rebase_next(tx, entity, row.record, version)
             return
         text = None if remote is None else dumps(remote)
         time = record_time(remote, entity.dialect.updated_at)

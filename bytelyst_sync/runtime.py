@@ -22,6 +22,7 @@ from bytelyst_sync.deliverer import Deliverer
 from bytelyst_sync.effects import Effects
 from bytelyst_sync.entity import Entities
 from bytelyst_sync.errors import SyncError
+from bytelyst_sync.model import SyncStatus
 from bytelyst_sync.notifier import call_user
 from bytelyst_sync.origin import OriginPause
 from bytelyst_sync.outbox import Outbox
@@ -218,6 +219,8 @@ class Runtime:
         return stopped
 
     def _let_go(self) -> None:
+        # told while there still is a store to read the last numbers from
+        self.board.change(SyncStatus.CLOSED)
         close = getattr(self.transport, "close", None)
         if close is not None:
             close()

@@ -175,7 +175,10 @@ class Settlement:
         self, tx: Transaction, entity: Entity, item: Item, claim: Claim, answer: Answer
     ) -> None:
         row = tx.get(RECORDS, entity.name, item.record)
-        if row is not None and row.stamp > claim.began:
+        creates = item.operation == CREATE.value
+        replayed = creates and item.frozen and row is not None and row.state is not None
+        if row is not None and (row.stamp > claim.began or replayed):
+            # the answer may be that of an earlier attempt, and what is held a newer state
             mark_stale(tx, entity, item.record)
             return
         state = self._state_after(entity, item, row, answer)

@@ -195,13 +195,13 @@ class Server:
 
 
 class Client(Child):
-    """The technician's program; speaks in events, one JSON object a line."""
+    """A program with a database of its own; speaks in events, one JSON object a line."""
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(
+        self, folder: Path, url: str, *, program: str = "field_client.py", name: str = "client"
+    ) -> None:
         super().__init__(
-            "client",
-            [str(HERE / "field_client.py"), url, str(folder / "technician.db")],
-            folder / "client.log",
+            name, [str(HERE / program), url, str(folder / f"{name}.db")], folder / f"{name}.log"
         )
 
     def expect_event(

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TextIO
 
 BOLD, DIM, RED, GREEN, CYAN = "1", "2", "31", "32", "36"
+GAP = 2
 
 
 class Screen:
@@ -68,6 +70,29 @@ class Screen:
         for name, value in shown:
             dots = self._paint("." * (left - len(name) + 3), DIM)
             self._line(f"  {name} {dots} {self._paint(value.rjust(right), BOLD)}")
+
+    def say(self, text: str) -> None:
+        """Say something that has no time."""
+        self._line("")
+        self._line(f"  {self._paint(text, BOLD)}")
+
+    def grid(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+        """Show columns, the last of which is wrapped to what is left of the width."""
+        listed = [tuple(row) for row in rows]
+        widths = [max(map(len, cells)) for cells in zip(head, *listed, strict=True)][:-1]
+        indent = " " * (2 + sum(widths) + GAP * len(widths))
+        room = max(24, shutil.get_terminal_size((110, 24)).columns - len(indent) - 1)
+        self._line("")
+        for number, (*cells, last) in enumerate([tuple(head), *listed]):
+            padded = (cell.ljust(width + GAP) for cell, width in zip(cells, widths, strict=True))
+            first, *more = textwrap.wrap(last, room) or [""]
+            start = "  " + "".join(padded)
+            if number == 0:
+                self._line(self._paint(f"{start}{first}", BOLD))
+                continue
+            self._line(f"{start}{self._paint(first, DIM)}")
+            for line in more:
+                self._line(f"{indent}{self._paint(line, DIM)}")
 
     def differences(self, lines: Iterable[str]) -> None:
         """Show what is not as it should be."""

@@ -163,20 +163,22 @@ inside.wait(10)
     assert took < 0.3 + 1.0
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "def auth(): raise OSError('no keyring')\nmake(auth=auth).push('notes', {'id': 'a'})",
-        "def made(): raise OSError('no session')\n"
-        "make(session_factory=made).push('notes', {'id': 'a'})",
-        "engine = make()\nengine.on_status_change(lambda info: 1 / 0)\n"
-        "engine.push('notes', {'id': 'a'})",
-        "import os, shutil\nengine = make(auto_flush=False)\nengine.push('notes', {'id': 'a'})\n"
-        "shutil.rmtree(os.path.dirname(sys.argv[2]))",
-        "engine = make(base_url='http://127.0.0.1:9')\nengine.push('notes', {'id': 'a'})",
-    ],
-    ids=["auth", "session", "callback", "queue-gone", "nobody-there"],
-)
+PUSH = 'engine.push("notes", {"id": "a"})'
+WRONG = {
+    "auth": f"def auth(): raise OSError('no keyring')\nengine = make(auth=auth)\n{PUSH}",
+    "session": f"def made(): raise OSError\nengine = make(session_factory=made)\n{PUSH}",
+    "callback": f"engine = make()\nengine.on_status_change(lambda info: 1 / 0)\n{PUSH}",
+    "queue-gone": f"""
+import os, shutil
+engine = make(auto_flush=False)
+{PUSH}
+shutil.rmtree(os.path.dirname(sys.argv[2]))
+""",
+    "nobody-there": f"engine = make(base_url='http://127.0.0.1:9')\n{PUSH}",
+}
+
+
+@pytest.mark.parametrize("text", WRONG.values(), ids=WRONG)
 def test_what_goes_wrong_at_exit_prints_nothing(server, leave, text):
     status, errors, took = leave(text, server)
     assert (status, errors) == (0, "")

@@ -9,8 +9,6 @@ import pytest
 
 from bytelyst_sync.testing import Reply
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="it is about fork")
-
 BEGIN = """
 import json, multiprocessing, os, signal, sys, threading, time, warnings
 from bytelyst_sync import MemoryStorage, create_sync_engine

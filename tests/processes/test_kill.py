@@ -20,7 +20,6 @@ logger = logging.getLogger("tests.kill")
 BOUND_S = 20.0
 LONG = int(os.environ.get("BYTELYST_SYNC_KILLS", "0"))
 SHORT = [(seed, 5, workers) for seed, workers in enumerate([1, 3, 1, 3])]
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="it is about signals")
 
 
 class Trial:

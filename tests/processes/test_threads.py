@@ -106,14 +106,14 @@ def look(engine, chance):
 
 WORK = {
     "push": push_on,
-    "flush": lambda engine, _: engine.flush(timeout=5),
-    "pull": lambda engine, _: engine.pull(timeout=5),
+    "flush": lambda engine, _: engine.flush(),
+    "pull": lambda engine, _: engine.pull(),
     "look": look,
-    "wait": lambda engine, _: engine.wait(engine.push("events", {"n": 1}), timeout=5),
+    "wait": lambda engine, _: engine.wait(engine.push("events", {"n": 1})),
     "cancel": take_back,
     "transaction": in_a_transaction,
     "pause": lambda engine, _: (engine.pause(), engine.resume()),
-    "sync": lambda engine, _: engine.full_sync(timeout=5),
+    "sync": lambda engine, _: engine.full_sync(),
     "clear": lambda engine, _: engine.clear_queue(),
 }
 
@@ -414,10 +414,9 @@ def test_one_engine_takes_over_from_another_that_is_closed(make, server):
 def descriptors():
     """What the process has open."""
     gc.collect()
-    return len(os.listdir("/proc/self/fd"))  # noqa: PTH208 - it counts
+    return len(os.listdir("/dev/fd"))  # noqa: PTH208 - it counts
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="it counts in /proc")  # noqa: PTH110
 @pytest.mark.parametrize("storage", ["file", ":memory:"])
 def test_a_hundred_engines_leave_nothing(make, server, path, storage):
     place = path if storage == "file" else storage
@@ -443,7 +442,5 @@ def test_a_hundred_engines_leave_nothing(make, server, path, storage):
 def test_engines_that_nobody_closed_go_with_their_last_reference(make, server, path):
     files = descriptors()
     for _ in range(20):
-        SyncEngine(
-            SyncConfig(base_url=server.url, entities={"notes": "/notes"}, storage=path)
-        )
+        SyncEngine(SyncConfig(base_url=server.url, entities={"notes": "/notes"}, storage=path))
     assert descriptors() <= files

@@ -187,9 +187,7 @@ class OutboxMachine(RuleBasedStateMachine):
             storage=self.storage,
             entities={
                 PROJECTS: EntityConfig("/projects", id_source="server", conflict=projects),
-                TASKS: EntityConfig(
-                    "/tasks", references={"project_id": PROJECTS}, conflict=tasks
-                ),
+                TASKS: EntityConfig("/tasks", references={"project_id": PROJECTS}, conflict=tasks),
             },
         )
         self.strategies = {PROJECTS: projects, TASKS: tasks}
@@ -476,9 +474,7 @@ class OutboxMachine(RuleBasedStateMachine):
     )
     def trouble(self, chosen, meaning, status, retry_after):
         proof = status == 425
-        answer = Answer(
-            meaning=meaning, status=status, unprocessed=proof, retry_after=retry_after
-        )
+        answer = Answer(meaning=meaning, status=status, unprocessed=proof, retry_after=retry_after)
 
         def effect(entry):
             entry.frozen = entry.frozen or not proof
@@ -584,9 +580,7 @@ class OutboxMachine(RuleBasedStateMachine):
         covered = [each for each in self.model.entries if each.conflict == number]
         row = self.storage.read(lambda tx: tx.get(CONFLICTS, number))
         blocked = self.model.blocked()
-        self.run(
-            lambda tx, effects: self.resolver.resolve(tx, number, side, effects, self.now)
-        )
+        self.run(lambda tx, effects: self.resolver.resolve(tx, number, side, effects, self.now))
         local = covered[-1].operation != "delete"
         if side == "remote" or (not local and row.remote is None):
             self.drop(covered)
@@ -653,9 +647,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def reprocess_failed(self):
         failed = [each for each in self.model.entries if each.state == FAILED]
         blocked = self.model.blocked()
-        count = self.run(
-            lambda tx, effects: self.outbox.reprocess(tx, None, effects, now=self.now)
-        )
+        count = self.run(lambda tx, effects: self.outbox.reprocess(tx, None, effects, now=self.now))
         assert count == len(failed)
         for entry in failed:
             entry.refresh()
@@ -666,7 +658,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def clear(self):
         going = [each for each in self.model.entries if each.state == PENDING]
-        count = self.run(lambda tx, effects: self.outbox.clear(tx, effects))
+        count = self.run(self.outbox.clear)
         assert count == len(going)
         self.drop(going)
 
@@ -792,8 +784,8 @@ def test_the_queue_in_memory():
     run_state_machine_as_test(
         OutboxMachine,
         settings=settings(
-            max_examples=60,
-            stateful_step_count=40,
+            max_examples=150,
+            stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),
         ),
@@ -804,7 +796,7 @@ def test_the_queue_in_a_file():
     run_state_machine_as_test(
         SQLiteOutboxMachine,
         settings=settings(
-            max_examples=8,
+            max_examples=10,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -42,7 +42,9 @@ def test_operations_lie_on_top(queue, operations, expected):
 
 
 def test_a_merge_patch_is_folded_by_its_own_rule(make_queue):
-    queue = make_queue(notes=EntityConfig("/notes", dialect=Dialect.rest().evolve(patch="merge-patch")))
+    queue = make_queue(
+        notes=EntityConfig("/notes", dialect=Dialect.rest().evolve(patch="merge-patch"))
+    )
     queue.arrive("notes", "a", {"id": "a", "at": {"x": 1, "y": 2}, "gone": 1}, "1")
     queue.push("notes", {"id": "a", "at": {"y": None, "z": 3}, "gone": None}, "update")
     assert queue.view("notes", "a") == {"id": "a", "at": {"x": 1, "z": 3}}
