@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from bytelyst_sync.asking import checked_answer, conflict_number
 from bytelyst_sync.clock import Clock, SystemClock
 from bytelyst_sync.config import SyncConfig
 from bytelyst_sync.effects import Effects, as_sync_item
-from bytelyst_sync.entity import Entity, compile_entities
+from bytelyst_sync.entity import Entity, at_least_once, compile_entities
 from bytelyst_sync.errors import EngineClosedError, InvalidDataError
 from bytelyst_sync.lifecycle import register
 from bytelyst_sync.model import (
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SyncEngine", "create_sync_engine"]
 
+logger = logging.getLogger("bytelyst_sync")
 T = TypeVar("T")
 Json = dict[str, Any]
 
@@ -70,6 +72,12 @@ class SyncEngine:
         self._closed = False
         self._local = threading.local()
         register(self)
+        for name in at_least_once(self._entities):
+            logger.warning(
+                "%s: the server gives the ids and knows no idempotency keys: a create whose "
+                "answer is lost is made twice (delivery is at least once)",
+                name,
+            )
 
     def __repr__(self) -> str:
         names = ", ".join(self._entities)

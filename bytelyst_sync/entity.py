@@ -9,7 +9,7 @@ from bytelyst_sync.dialect import Dialect
 from bytelyst_sync.errors import UnknownEntityError
 from bytelyst_sync.model import ConflictStrategy
 
-__all__ = ["Entities", "Entity", "compile_entities"]
+__all__ = ["Entities", "Entity", "at_least_once", "compile_entities"]
 
 
 @attrs.frozen(eq=False)
@@ -75,3 +75,14 @@ def compile_entities(config: SyncConfig) -> Entities:
             frozenset((*own_fields, *versions)),
         )
     return made
+
+
+def at_least_once(entities: Entities) -> list[str]:
+    """The entities whose creates can be doubled: neither keys nor the client's ids tell a second
+    try from a second record (SPEC §2).
+    """
+    return [
+        name
+        for name, each in entities.items()
+        if each.server_ids and each.dialect.idempotency is None
+    ]

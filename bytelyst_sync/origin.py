@@ -1,7 +1,7 @@
 """The server as a whole: when it wants to be left alone, and what its clock says.
 
-Owned by the worker's thread, but for the clock. The pause is kept in the store, so that a restart
-or another process honours it too.
+Owned by the worker's thread, but for what pulls in other threads hear. The pause is kept in the
+store, so that a restart or another process honours it too.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ import json
 from collections.abc import Callable
 
 from bytelyst_sync.clock import Clock
-from bytelyst_sync.rules.backoff import MAX_RETRY_AFTER_S, backoff
+from bytelyst_sync.rules.backoff import MAX_RETRY_AFTER_S, backoff, parse_retry_after
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.rules.clock_offset import ClockOffset
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import META, Meta
+from bytelyst_sync.transport.base import Response
 from bytelyst_sync.transport.mapping import Answer
 
 __all__ = ["OriginPause"]
@@ -61,6 +62,16 @@ class OriginPause:
             self._refusals = 0
         if answer.backoff is not None:
             self._extend(answer.backoff)
+
+    def hear_of_page(self, response: Response) -> None:
+        """The same for the answer to a pull. From any thread: the pause only ever grows by it."""
+        now = self._clock.wall()
+        waits = [parse_retry_after(response.headers.get("backoff"), now)]
+        if response.status in (429, 503):
+            waits.append(parse_retry_after(response.headers.get("retry-after"), now))
+        for wait in waits:
+            if wait is not None:
+                self._extend(wait)
 
     def learn_clock(self, low: float, high: float) -> None:
         """A ``Date`` header bounds what the server's clock is ahead. From any thread: the value

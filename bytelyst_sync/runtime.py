@@ -84,7 +84,7 @@ class Runtime:
         provider = config.auth if is_token_provider(config.auth) else None
         credentials = Credentials(provider)
         mappers = {name: Mapper(each, config, clock.wall) for name, each in entities.items()}
-        sender = Sender(self.transport, mappers, credentials, clock, self.origin.learn_clock)
+        sender = Sender(self.transport, mappers, credentials, clock, self.origin)
         self.asker = Asker(
             self.storage, entities, self.resolver, self.publish, self.new_effects, clock, self.wake
         )

@@ -19,6 +19,7 @@ from bytelyst_sync.credentials import Credentials
 from bytelyst_sync.entity import Entity
 from bytelyst_sync.errors import AuthError, OfflineError, RejectedError, SyncError, TransportError
 from bytelyst_sync.model import SyncOperation
+from bytelyst_sync.origin import OriginPause
 from bytelyst_sync.rules.backoff import parse_date
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.transport.base import Request, Response, Transport
@@ -41,9 +42,9 @@ class Sender:
         mappers: Mapping[str, Mapper],
         credentials: Credentials,
         clock: Clock,
-        learn_clock: Callable[[float, float], None],
+        origin: OriginPause,
     ) -> None:
-        self._learn_clock = learn_clock
+        self._origin = origin
         self._clock = clock
         self._transport = transport
         self._mappers = mappers
@@ -141,7 +142,7 @@ class Sender:
         server_time = parse_date(response.headers.get("date"))
         if server_time is not None:
             # a Date header counts whole seconds, and was written between these two
-            self._learn_clock(server_time - self._clock.wall(), server_time + 1.0 - before)
+            self._origin.learn_clock(server_time - self._clock.wall(), server_time + 1.0 - before)
         return response
 
     def fetch(self, request: Request) -> Response:
@@ -151,4 +152,5 @@ class Sender:
         if response.status == 401 and self._credentials.renew(token):
             signed, _ = self._credentials.sign(request)
             response = self._follow(signed)
+        self._origin.hear_of_page(response)
         return response

@@ -24,7 +24,7 @@ from bytelyst_sync.connectivity import Connectivity, Step
 from bytelyst_sync.credentials import Refusal
 from bytelyst_sync.deliverer import Deliverer
 from bytelyst_sync.effects import Effects
-from bytelyst_sync.errors import AuthError, StorageError
+from bytelyst_sync.errors import AuthError, EngineClosedError, StorageError
 from bytelyst_sync.model import SyncStatus
 from bytelyst_sync.origin import OriginPause
 from bytelyst_sync.status import StatusBoard
@@ -109,8 +109,13 @@ class Worker:
             self.wake()
 
     def add(self, ticket: Ticket) -> None:
-        """A flush wants to hear when it is done; it also lifts a pause over credentials."""
+        """A flush wants to hear when it is done; it also lifts a pause over credentials.
+
+        ``EngineClosedError`` once the worker is told to end: nobody would finish the ticket.
+        """
         with self._lock:
+            if self._closing:
+                raise EngineClosedError("the engine was closed; make a new one")
             self._tickets.append(ticket)
             self._woken = True
             self._lock.notify_all()

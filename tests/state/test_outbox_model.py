@@ -251,7 +251,7 @@ class OutboxMachine(RuleBasedStateMachine):
         if operation is not SyncOperation.DELETE:
             data |= self.fields(names)
             if parent is not None:
-                data["project_id"] = self.projects[parent % len(self.projects)]
+                data["project_id"] = self.projects[-1 - parent % len(self.projects)]
         self.push(TASKS, record, operation, data)
 
     @rule(names=st.sets(st.sampled_from("ab"), min_size=1))
@@ -265,7 +265,7 @@ class OutboxMachine(RuleBasedStateMachine):
         names=st.sets(st.sampled_from("ab"), min_size=1),
     )
     def push_project(self, chosen, operation, names):
-        record = self.projects[chosen % len(self.projects)]
+        record = self.projects[-1 - chosen % len(self.projects)]
         if is_local(record) and not self.model.of(PROJECTS, record):
             return  # it was taken back before the server knew it
         given = record in self.model.aliases.values()
