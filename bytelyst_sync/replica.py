@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from bytelyst_sync.effects import Effects
@@ -23,6 +23,7 @@ __all__ = ["canonical_key", "fold", "server_state", "view", "view_page", "watchi
 
 Json = dict[str, Any]
 _PAGE = 500
+_UNWATCHED = nullcontext()
 
 
 def canonical_key(tx: Reader, entity: Entity, key: str) -> str:
@@ -89,12 +90,17 @@ def view_page(tx: Reader, entity: Entity, after: str | None) -> tuple[list[Json]
     return found, end
 
 
-@contextmanager
-def watching(tx: Reader, entity: Entity, key: str, origin: str, effects: Effects) -> Iterator[None]:
+def watching(
+    tx: Reader, entity: Entity, key: str, origin: str, effects: Effects
+) -> AbstractContextManager[None]:
     """Notes how the record's view changes inside the block, if anybody listens."""
     if not (effects.watch and entity.replica):
-        yield
-        return
+        return _UNWATCHED
+    return _watched(tx, entity, key, origin, effects)
+
+
+@contextmanager
+def _watched(tx: Reader, entity: Entity, key: str, origin: str, effects: Effects) -> Iterator[None]:
     before = view(tx, entity, key)
     yield
     now = canonical_key(tx, entity, key)

@@ -6,6 +6,7 @@ percent-encoded; what no encoding can save is refused (SPEC §6).
 
 from __future__ import annotations
 
+import re
 import uuid
 from enum import Enum
 from typing import Any
@@ -17,6 +18,9 @@ __all__ = ["LOCAL_PREFIX", "is_local", "record_key", "url_segment"]
 
 LOCAL_PREFIX = "local-"
 """What ids begin with that stand in until the server gives one (``id_source="server"``)."""
+
+
+_UNCARRIED = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def record_key(value: Any, entity: str, field: str) -> str:
@@ -45,12 +49,10 @@ def record_key(value: Any, entity: str, field: str) -> str:
 def _problem(key: str) -> str | None:
     if not key:
         return "is empty; leave the field out to have one made"
-    if ".." in key.split("/") or "." in key.split("/"):
+    if "." in key and {".", ".."} & set(key.split("/")):
         return "has a '.' or '..' segment, which URLs resolve away; use another id"
-    if any(ord(char) < 32 or ord(char) == 127 for char in key):
-        return "has control characters; use another id"
-    if any(0xD800 <= ord(char) <= 0xDFFF for char in key):
-        return "has a lone surrogate, which UTF-8 cannot carry; use another id"
+    if _UNCARRIED.search(key):
+        return "has control characters or lone surrogates; use another id"
     return None
 
 

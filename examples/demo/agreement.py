@@ -47,7 +47,8 @@ class Settled:
 
 def table(settled: Iterable[Settled], stands: Records) -> Iterator[tuple[str, ...]]:
     """A row for each field that was decided; `stands` is what came of it."""
-    for conflict in settled:
+    entities = list(STRATEGIES)
+    for conflict in sorted(settled, key=lambda it: (entities.index(it.entity), it.record_id)):
         now = stands[conflict.entity].get(conflict.record_id)
         title = f"{conflict.entity} {conflict.record_id}"
         for name in conflict.changed:
@@ -80,7 +81,7 @@ def _why_merged(conflict: Settled, name: str, now: Json | None) -> str:
         return "one-sided changes are both kept"
     side = "here" if now and now.get(name) == conflict.here.get(name) else "there"
     apart = abs(conflict.here_at - (conflict.there_at or conflict.here_at))
-    return f"changed on both sides, so the later writer: {side}, by {apart:.1f} s"
+    return f"the later writer: {side}, by {apart:.1f} s"
 
 
 def disagreements(server: Records, views: Mapping[str, Records]) -> Iterator[str]:
@@ -120,15 +121,16 @@ def lost_one_sided(stories: Iterable[Story], server: Records) -> Iterator[str]:
 def lost_silently(
     stories: Iterable[Story], settled: Sequence[Settled], server: Records
 ) -> Iterator[str]:
-    """Edits that had to give way, and that no settled conflict keeps."""
-    kept = {(each.entity, each.record_id): each for each in settled}
+    """Edits that had to give way, and that no settled conflict keeps; it is met once, by one."""
     for story in stories:
-        conflict = kept.get((story.entity, story.id))
-        if (conflict is not None) != story.is_conflict:
-            what = "no settled conflict" if conflict is None else "a conflict where none was"
-            yield f"{story.entity} {story.id}: {what}"
-        if conflict is None:
+        kept = [
+            each for each in settled if (each.entity, each.record_id) == (story.entity, story.id)
+        ]
+        if len(kept) != story.is_conflict:
+            yield f"{story.entity} {story.id}: {len(kept)} settled conflicts"
+        if not kept:
             continue
+        conflict = kept[0]
         held = server[story.entity].get(story.id) or {}
         for name, (there, here) in story.contested.items():
             found = ((conflict.there or {}).get(name), (conflict.here or {}).get(name))

@@ -77,9 +77,9 @@ class _Person:
         """Let it end by itself."""
         self._client.end()
 
-    def _ask(self, answer: str, **command: object) -> Event:
+    def _ask(self, event: str, **command: object) -> Event:
         self._client.tell(json.dumps(command))
-        return self._client.expect_event(answer)
+        return self._client.expect_event(event)
 
 
 class _Act:
@@ -132,7 +132,7 @@ class _Act:
         result = self._ben.sync()
         self._screen.step(
             f"Ben is back: {result['conflicts']} conflicts, {result['parked']} of them parked "
-            "for him to decide; all others are settled and delivered"
+            "for him; the others are settled"
         )
 
     def settled_by_hand(self) -> None:

@@ -12,6 +12,7 @@ from typing import TextIO
 
 BOLD, DIM, RED, GREEN, CYAN = "1", "2", "31", "32", "36"
 GAP = 2
+NARROW = 24
 
 
 class Screen:
@@ -77,22 +78,27 @@ class Screen:
         self._line(f"  {self._paint(text, BOLD)}")
 
     def grid(self, head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-        """Show columns, the last of which is wrapped to what is left of the width."""
+        """Show columns; the last is wrapped, and goes below the others where it has no room."""
         listed = [tuple(row) for row in rows]
         widths = [max(map(len, cells)) for cells in zip(head, *listed, strict=True)][:-1]
-        indent = " " * (2 + sum(widths) + GAP * len(widths))
-        room = max(24, shutil.get_terminal_size((110, 24)).columns - len(indent) - 1)
+        indent = 2 + sum(widths) + GAP * len(widths)
+        columns = shutil.get_terminal_size((120, 24)).columns
+        below = columns - indent < NARROW
+        if below:
+            indent = 6
         self._line("")
-        for number, (*cells, last) in enumerate([tuple(head), *listed]):
+        for number, (*cells, last) in enumerate([head, *listed]):
             padded = (cell.ljust(width + GAP) for cell, width in zip(cells, widths, strict=True))
-            first, *more = textwrap.wrap(last, room) or [""]
             start = "  " + "".join(padded)
-            if number == 0:
-                self._line(self._paint(f"{start}{first}", BOLD))
-                continue
-            self._line(f"{start}{self._paint(first, DIM)}")
-            for line in more:
-                self._line(f"{indent}{self._paint(line, DIM)}")
+            codes = (BOLD,) if number == 0 else ()
+            room = max(NARROW, columns - indent - 1)
+            lines = textwrap.wrap(last, room, break_on_hyphens=False)
+            if below:
+                self._line(self._paint(start.rstrip(), *codes))
+            else:
+                self._line(self._paint(start, *codes) + self._paint(lines.pop(0), *codes or (DIM,)))
+            for line in lines:
+                self._line(" " * indent + self._paint(line, *codes or (DIM,)))
 
     def differences(self, lines: Iterable[str]) -> None:
         """Show what is not as it should be."""

@@ -276,6 +276,17 @@ class OutboxMachine(RuleBasedStateMachine):
             data |= self.fields(names)
         self.push(PROJECTS, record, operation, data)
 
+    @rule(record=st.sampled_from(TASK_IDS), edited=st.booleans())
+    def create_family(self, record, edited):
+        """A project, perhaps edited while it is being sent, and a task of it."""
+        self.create_project({"a"})
+        if edited:
+            self.claim(9)
+            self.push_project(0, SyncOperation.UPDATE, {"b"})
+        verb = SyncOperation.CREATE if record == "t1" else SyncOperation.UPDATE
+        if not any(each.operation == "delete" for each in self.model.of(TASKS, record)):
+            self.push_task(record, verb, {"a"}, 0)
+
     def push(self, name, record, operation, data):
         entity = self.entities[name]
         key, plain, _ = prepared(entity, operation, data)
@@ -378,6 +389,7 @@ class OutboxMachine(RuleBasedStateMachine):
         entry.state = PENDING
         self.model.tidy(blocked)
 
+    @precondition(lambda self: self.claimed)
     @rule()
     def crash(self):
         """The deliverer dies; the next one takes over."""
@@ -403,6 +415,13 @@ class OutboxMachine(RuleBasedStateMachine):
         )
         effect(entry)
         self.model.tidy(blocked)
+
+    @precondition(lambda self: self.model.entries)
+    @rule(limit=st.integers(1, 3), first=st.integers(0, 3))
+    def deliver_some(self, limit, first):
+        self.claim(limit)
+        for _ in range(min(limit, len(self.claimed))):
+            self.delivered(first)
 
     @precondition(lambda self: self.claimed)
     @rule(chosen=st.integers(0, 3))
@@ -610,7 +629,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     # --- a person's calls
 
-    @precondition(lambda self: self.model.entries)
+    @precondition(lambda self: len(self.model.entries) > 2)
     @rule(chosen=st.integers(0, 30))
     def cancel(self, chosen):
         entry = self.model.entries[chosen % len(self.model.entries)]
@@ -631,6 +650,7 @@ class OutboxMachine(RuleBasedStateMachine):
         mates = self.model.of(*entry.place)
         return [each for each in mates if each.seq >= entry.seq and each.state != SENDING]
 
+    @precondition(lambda self: any(each.state == FAILED for each in self.model.entries))
     @rule()
     def discard_failed(self):
         going = []
@@ -643,6 +663,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.drop(going)
         self.model.tidy(blocked)
 
+    @precondition(lambda self: any(each.state == FAILED for each in self.model.entries))
     @rule()
     def reprocess_failed(self):
         failed = [each for each in self.model.entries if each.state == FAILED]
@@ -655,6 +676,7 @@ class OutboxMachine(RuleBasedStateMachine):
                 entry.id = self.new_id(entry.seq)
         self.model.tidy(blocked)
 
+    @precondition(lambda self: len(self.model.entries) > 4)
     @rule()
     def clear(self):
         going = [each for each in self.model.entries if each.state == PENDING]
@@ -662,6 +684,7 @@ class OutboxMachine(RuleBasedStateMachine):
         assert count == len(going)
         self.drop(going)
 
+    @precondition(lambda self: any(each.due for each in self.model.entries))
     @rule(seconds=st.sampled_from([-100_000.0, -30.0, -0.3, 0.3, 2.0, 30.0, 7200.0]))
     def clock_moves(self, seconds):
         self.now += seconds

@@ -343,7 +343,7 @@ def test_no_cursor_is_stored_before_the_last_page_where_pages_carry_no_resume_po
 def test_a_next_link_to_another_origin_is_refused(new_engine, scripted, page, view_of, link, where):
     headers = {"next-page": link} if where.startswith("header") else {"link": f"<{link}>; rel=next"}
     headers = {} if where == "url:next" else headers
-    wire = scripted(page({"id": "1"}, next=link, headers=headers))
+    wire = scripted(page({"id": "1"}, next=link, headers=headers), page(next=None))
     engine = new_engine(transport=wire, dialect=Dialect(next_page=where), auth=lambda: "secret")
     result = engine.pull()
     assert (result.success, result.errors) == (False, 1)
