@@ -58,6 +58,8 @@ class Chores:
         self._interval = interval
         self._lock = threading.Lock()
         self._wishes: set[str] = set()
+        self.trouble = False
+        """Whether the latest pull in the background failed, for another reason than the network."""
         now = clock.monotonic()
         self._next_pull = now + (interval or 0.0)
         self._next_reading = 0.0
@@ -79,7 +81,9 @@ class Chores:
         """
         if allowed:
             for names, full in self._due():
-                self._puller.pull(names, self._clock.monotonic() + _PATIENCE_S, full=full)
+                patience = self._clock.monotonic() + _PATIENCE_S
+                done = self._puller.pull(names, patience, full=full)
+                self.trouble = done.errors > 0 and not done.offline
             self._read_stale()
         now = self._clock.monotonic()
         waits = [each - now for each in self._next_reconcile.values()]

@@ -52,6 +52,10 @@ class Claims:
         self._resolver = resolver
         self._max_retry_delay = max_retry_delay
 
+    def troubled(self, tx: Reader) -> bool:
+        """Whether items are failed, or wait for another try."""
+        return tx.count(ITEMS, Lane.FAILED) > 0 or tx.count(ITEMS, Lane.DELAYED) > 0
+
     def orphans(self, tx: Reader) -> bool:
         """Whether items are marked as being sent: by a deliverer that died, if there is none."""
         return tx.count(ITEMS, Lane.SENDING) > 0

@@ -104,7 +104,10 @@ class Deliverer:
         recovered = self._storage.write(take_over)
         self._took_over = True
         if recovered:
-            logger.warning("took over %d items from a deliverer that ended abruptly", recovered)
+            message = (
+                "%d queued item(s) were being sent when their sender ended; they are sent again"
+            )
+            logger.info(message, recovered)
         return True
 
     def release(self) -> None:
@@ -171,6 +174,12 @@ class Deliverer:
         effects, claims = self._storage.write(work)
         del self._unsettled[: len(sent)], self._unsent[: len(unsent)]
         self.trouble = self.trouble or effects.errors > 0
+        for item in effects.failed:
+            logger.warning(
+                "a %s of %s failed and waits for a decision", item.operation, item.entity
+            )
+        if effects.conflicts:
+            logger.info("%d conflict(s) met", effects.conflicts)
         self._publish(effects)
         if claims:
             self._pipe.submit(claims)
@@ -221,7 +230,7 @@ class Deliverer:
     def go_offline(self, reason: str) -> None:
         """There is no network."""
         if self._board.online:
-            logger.info("offline")
+            logger.info("offline: %s", reason)
         self._connectivity.lost()
         self._board.online = False
         self._board.note_error(reason)

@@ -16,6 +16,7 @@ import weakref
 from typing import Protocol
 
 from bytelyst_sync.clock import SystemClock
+from bytelyst_sync.errors import SyncError
 
 __all__ = ["register"]
 
@@ -70,5 +71,9 @@ def _at_exit() -> None:
         left = start + engine.exit_timeout - clock.monotonic()
         try:
             engine.last_flush(max(0.0, left))
+        except KeyboardInterrupt:
+            return
+        except SyncError as error:
+            logger.warning("no flush at exit, what is queued stays queued: %s", error)
         except Exception:
             logger.exception("the flush at exit failed; what is queued stays queued")

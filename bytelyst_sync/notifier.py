@@ -138,4 +138,4 @@ class Subscribers:
             try:
                 call_user(callback, value)
             except Exception:
-                logger.exception("a %s callback raised", self._kind)
+                logger.exception("the callback of %s raised", self._kind)

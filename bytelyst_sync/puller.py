@@ -133,6 +133,9 @@ class Puller:
                 self._heard(False)
                 self._fail(done, str(error))
             except SyncError as error:
+                # what the server said may quote a payload: it is kept, and not logged
+                status = "" if error.status is None else f", HTTP {error.status}"
+                logger.warning("a pull of %s failed (%s%s)", name, type(error).__name__, status)
                 self._fail(done, str(error))
             finally:
                 self._guards[name].release()

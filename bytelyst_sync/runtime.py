@@ -144,7 +144,7 @@ class Runtime:
             origin=self.origin,
             board=board,
             clock=clock,
-            chores=self.chores.do,
+            chores=self.chores,
             auto_flush=config.auto_flush,
         )
 

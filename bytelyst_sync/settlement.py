@@ -192,9 +192,11 @@ class Settlement:
     ) -> Json | None:
         if item.operation == DELETE.value:
             return None
-        if answer.record is not None and not entity.dialect.partial_answer:
-            return answer.record
         sent = json.loads(item.data)
+        if answer.record is not None and not (
+            entity.dialect.partial_answer or _only_acknowledges(entity, answer.record, sent)
+        ):
+            return answer.record
         held = json.loads(row.state) if row is not None and row.state is not None else {}
         creates = item.operation == CREATE.value
         state = sent if creates else apply_patch(held, sent, entity.patch_rule)
@@ -279,6 +281,12 @@ class Settlement:
             return
         stalled = item._replace(stalls=item.stalls + 1, error=_text(answer))
         self._delay(tx, item, stalled, self.backoff(item.stalls, answer.retry_after), now)
+
+
+def _only_acknowledges(entity: Entity, record: Json, sent: Json) -> bool:
+    """Whether an answer names the record, and says nothing of what was sent: ``{"id": 7}``."""
+    ignored = entity.bookkeeping | {entity.id_field}
+    return not (record.keys() - ignored) and bool(sent.keys() - ignored)
 
 
 def _text(answer: Answer) -> str | None:

@@ -18,6 +18,7 @@ import logging
 import threading
 from collections.abc import Callable
 
+from bytelyst_sync.chores import Chores
 from bytelyst_sync.claims import Claims
 from bytelyst_sync.clock import Clock
 from bytelyst_sync.connectivity import Connectivity, Step
@@ -56,7 +57,7 @@ class Worker:
         origin: OriginPause,
         board: StatusBoard,
         clock: Clock,
-        chores: Callable[[bool], float | None],
+        chores: Chores,
         auto_flush: bool,
     ) -> None:
         self._storage = storage
@@ -225,6 +226,7 @@ class Worker:
     def _round(self) -> float:
         """Does what can be done now; returns seconds to wait unless woken."""
         self._take_in_what_was_heard()
+        self._look_for_notices()
         self._look_for_unknown_entities()
         hindrance = self._hindrance()
         self._hindered = False
@@ -243,7 +245,7 @@ class Worker:
         while self._deliverer.advance(self._stopped, self._may_send):
             self._finish(self._is_done)
             self._give_others_a_turn()
-            self._chores(self._may_fetch())
+            self._chores.do(self._may_fetch())
 
     def _give_others_a_turn(self) -> None:
         """Items of entities that this engine does not know need an engine that does."""
@@ -277,7 +279,7 @@ class Worker:
             # one that came after the hindrance was looked for deserves its own look
             self._finish(lambda ticket: ticket.seen)
         self._settle_status()
-        chore = self._chores(self._may_fetch())
+        chore = self._chores.do(self._may_fetch())
         waits += [] if chore is None else [chore]
         return max(0.0, min(waits))
 
@@ -356,6 +358,13 @@ class Worker:
                 self._board.note_error(str(error))
         return not self._refusal.active
 
+    def _look_for_notices(self) -> None:
+        notice = self._storage.notice
+        if notice is not None and notice not in self._reported:
+            self._reported.add(notice)
+            logger.error("%s", notice)
+            self._board.note_error(notice, passing=False)
+
     def _look_for_unknown_entities(self) -> None:
         token = self._storage.changes()
         if token == self._changes:
@@ -386,12 +395,18 @@ class Worker:
                 self.drop(ticket)
                 ticket.finish(offline=not self._connectivity.online)
 
+    def _in_trouble(self) -> bool:
+        """Whether the latest sending met trouble, and what it left is still there."""
+        if self._deliverer.trouble and not self._storage.read(self._claims.troubled):
+            self._deliverer.trouble = False
+        return self._deliverer.trouble
+
     def _settle_status(self) -> None:
         if self._deliverer.busy or self._connectivity.resume_at > self._clock.monotonic():
             return
         if not self._connectivity.online:
             self._board.change(SyncStatus.OFFLINE)
-        elif self._deliverer.trouble or self._refusal.active:
+        elif self._refusal.active or self._chores.trouble or self._in_trouble():
             self._board.change(SyncStatus.ERROR)
         else:
             self._board.change(SyncStatus.IDLE)

@@ -243,7 +243,7 @@ def test_a_bad_id_to_delete_or_to_get(engine, value, said):
 @pytest.mark.parametrize("operation", ["update", "delete"])
 @pytest.mark.parametrize("data", [{}, {"title": "t"}, {"uid": None}, {"id": "7"}], ids=repr)
 def test_an_update_or_a_delete_without_an_id(engine, data, operation):
-    message = re.escape(f"tasks: a {operation} needs the record's id at $.uid")
+    message = re.escape(f"tasks: {operation} needs the record's id at $.uid")
     with unchanged(engine), pytest.raises(InvalidDataError, match=message) as caught:
         engine.push("tasks", data, operation)
     assert (caught.value.entity, caught.value.path) == ("tasks", "$.uid")

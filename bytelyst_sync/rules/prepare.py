@@ -41,7 +41,7 @@ def prepared(entity: Entity, operation: SyncOperation, data: Any) -> tuple[str, 
         return record_key(given, entity.name, field), plain, None
     if operation is not SyncOperation.CREATE:
         raise InvalidDataError(
-            f"{entity.name}: a {operation.value} needs the record's id at $.{field}",
+            f"{entity.name}: {operation.value} needs the record's id at $.{field}",
             path=f"$.{field}",
             entity=entity.name,
         )

@@ -35,6 +35,7 @@ from bytelyst_sync.rules.encode import dumps
 from bytelyst_sync.rules.ids import is_local, url_segment
 from bytelyst_sync.rules.paths import MISSING, at, describe
 from bytelyst_sync.transport.base import Request, Response
+from bytelyst_sync.transport.redirects import presentable
 
 __all__ = ["Answer", "Mapper", "decode_json", "failure"]
 
@@ -332,7 +333,7 @@ class Mapper:
         headers: Mapping[str, str] = response.headers
         request_id = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), None)
         return kind(
-            f"{self.name} {key}: {text}",
+            f"{self.name} {key}: {presentable(response.url) + ': ' if response.url else ''}{text}",
             entity=self.name,
             record_id=key,
             status=response.status,

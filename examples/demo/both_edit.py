@@ -60,7 +60,7 @@ class _Person:
 
     def sync_offline(self) -> Event:
         """Try to synchronise where there is no network."""
-        event = self._ask("synced", do="sync")
+        event = self._ask("synced", do="try")
         if not event["offline"]:
             raise DemoError(f"{self.name}: should have found no network: {event}")
         return event

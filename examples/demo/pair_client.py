@@ -7,7 +7,9 @@ Told by JSON objects on standard input, one a line, each answered by an event:
 ``{"do": "push", "edits": [[ENTITY, OPERATION, DATA], ...]}``
     pushes these, in one transaction
 ``{"do": "sync"}``
-    `full_sync`, again and again until nothing moves any more, or there is no network
+    `full_sync`, again and again until nothing moves any more
+``{"do": "try"}``
+    `full_sync`, once
 ``{"do": "resolve", "id": CONFLICT, "answer": ANSWER}``
     settles a parked conflict
 ``{"do": "look"}``
@@ -22,6 +24,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from typing import Any
 
 from shared_records import STRATEGIES
@@ -29,7 +32,8 @@ from shared_records import STRATEGIES
 from bytelyst_sync import Conflict, EntityConfig, SyncEngine, create_sync_engine
 
 PATIENCE_S = 20.0
-ROUNDS = 10
+ROUNDS = 20
+PAUSE_S = 0.25
 
 
 def say(event: str, **details: object) -> None:
@@ -45,23 +49,27 @@ def push(engine: SyncEngine, edits: list[tuple[str, str, dict[str, Any]]]) -> No
     say("pushed", queued=engine.queue_length)
 
 
-def sync(engine: SyncEngine) -> None:
-    """Deliver and fetch until nothing moves any more."""
+def sync(engine: SyncEngine, rounds: int) -> None:
+    """Deliver and fetch until nothing moves any more, waiting out what is to be tried again."""
     pushed = conflicts = errors = 0
     quiet = offline = False
-    for _ in range(ROUNDS):
+    moved = True
+    for _ in range(rounds):
+        if offline or not moved:
+            time.sleep(PAUSE_S)
         result = engine.full_sync(timeout=PATIENCE_S)
         pushed += result.pushed
         conflicts += result.conflicts
         errors += result.errors
         offline = result.offline
-        quiet = not (result.pushed or result.pulled or result.conflicts or result.errors)
-        if quiet or offline:
+        moved = bool(result.pushed or result.pulled or result.conflicts)
+        quiet = not (moved or offline or result.errors or engine.queue_length)
+        if quiet:
             break
     status = engine.status
     say(
         "synced",
-        quiet=quiet and not offline,
+        quiet=quiet,
         offline=offline,
         pushed=pushed,
         conflicts=conflicts,
@@ -104,7 +112,9 @@ def obey(engine: SyncEngine, command: dict[str, Any]) -> None:
     if command["do"] == "push":
         push(engine, command["edits"])
     elif command["do"] == "sync":
-        sync(engine)
+        sync(engine, ROUNDS)
+    elif command["do"] == "try":
+        sync(engine, 1)
     elif command["do"] == "resolve":
         item = engine.resolve(command["id"], command["answer"])
         say("resolved", to_send=item is not None)

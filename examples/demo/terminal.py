@@ -111,7 +111,7 @@ class Screen:
         self._line(self._paint(f"VERDICT: {text}", BOLD, GREEN if good else RED))
 
     def _paint(self, text: str, *codes: str) -> str:
-        return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if self._colours else text
+        return f"\x1b[{';'.join(codes)}m{text}\x1b[0m" if codes and self._colours else text
 
     def _line(self, text: str) -> None:
         self._close_bar()

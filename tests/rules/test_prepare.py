@@ -75,7 +75,7 @@ def test_a_create_without_an_id_gets_a_local_one_where_the_server_gives_them():
 @pytest.mark.parametrize("operation", [UPDATE, DELETE], ids=str)
 @pytest.mark.parametrize("data", [{}, {"id": None}, {"title": "t"}])
 def test_an_update_and_a_delete_need_an_id(operation, data):
-    message = re.escape(f"notes: a {operation} needs the record's id at $.uid")
+    message = re.escape(f"notes: {operation} needs the record's id at $.uid")
     with pytest.raises(InvalidDataError, match=message) as caught:
         prepared(entity(id_field="uid"), operation, data)
     assert caught.value.path == "$.uid"

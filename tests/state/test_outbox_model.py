@@ -577,17 +577,22 @@ class OutboxMachine(RuleBasedStateMachine):
         self.model.entries = [each for each in self.model.entries if each not in entries]
 
     def replace(self, covered, remote, *, local):
-        """One new operation, with a new key, in the place of all that the conflict covers."""
-        head = covered[0]
-        self.drop(covered[1:])
+        """One new operation, with a new key, in the place of the first that the conflict covers;
+        in a later one's if the first stands before the create of what it refers to.
+        """
+        places = [each.seq for each in covered]
+        (row,) = [row for row in self.rows() if row.seq in places]
+        rounds = covered[0].rounds + 1
+        head = covered[places.index(row.seq)]
+        self.drop([each for each in covered if each is not head])
         head.operation = "delete" if not local else "create" if remote is None else "update"
-        rounds = head.rounds + 1
+        head.data = json.loads(row.data)
+        earlier = places[: places.index(row.seq)]
+        assert all(self.model.refers_ahead(head.entity, head.data, each) for each in earlier)
+        assert str(head.data["id"]) == head.record
         head.refresh()
         head.rounds, head.frozen, head.conflict = rounds, False, None
         head.id = self.new_id(head.seq)
-        row = self.storage.read(lambda tx: tx.get(ITEMS, head.seq))
-        head.data = json.loads(row.data)
-        assert head.data["id"] in (head.record, int(head.record) if head.record.isdigit() else "")
         head.links, expected = self.model.refer(head.entity, head.data, head.seq)
         assert expected == head.data
 
