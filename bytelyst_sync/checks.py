@@ -214,7 +214,8 @@ def is_auth(instance: object, attribute: attrs.Attribute[Any], value: Any) -> No
     raise wrong_value(
         "auth",
         f"a {type(value).__name__}",
-        "None, (user, password), a requests auth object, or a callable that returns a token",
+        "None, (user, password), a requests auth object, or a callable that returns a token "
+        "(for a fixed one: lambda: token)",
     )
 
 

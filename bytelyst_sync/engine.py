@@ -446,5 +446,8 @@ def _ids(ids: Iterable[str | SyncItem] | None) -> list[str] | None:
 
 
 def create_sync_engine(**settings: Any) -> SyncEngine:
-    """``SyncEngine(SyncConfig(...))``, keyword for keyword."""
-    return SyncEngine(SyncConfig(**settings))
+    """``SyncEngine(SyncConfig(...))``, keyword for keyword.
+
+    A setting that is missing or unknown raises ``ConfigError``, as a wrong value does.
+    """
+    return SyncEngine(SyncConfig.from_mapping(settings))

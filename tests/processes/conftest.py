@@ -4,7 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,35 +23,51 @@ class Program:
     """A Python program under way; its standard output is read line by line."""
 
     def __init__(self, *arguments, stdin=None):
+        self.errors = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             stdin=stdin,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.errors,
             text=True,
             env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"},
         )
 
-    def line(self):
-        """The next line, without its end; an error if there is none within the bound."""
+    @contextmanager
+    def bounded(self):
+        """Kills it if the block takes longer than anything may."""
         timer = threading.Timer(BOUND_S, self.process.kill)
         timer.start()
-        try:
+        yield
+        timer.cancel()
+
+    def line(self):
+        """The next line, without its end; an error if there is none."""
+        with self.bounded():
             text = self.process.stdout.readline()
-        finally:
-            timer.cancel()
         assert text.endswith("\n"), self.finish()
         return text[:-1]
 
-    def finish(self, timeout=BOUND_S):
+    def finish(self):
         """(exit status, rest of the output, errors) once it ends by itself."""
-        out, err = self.process.communicate(timeout=timeout)
-        return self.process.returncode, out, err
+        with self.bounded():
+            rest = self.process.stdout.read()
+            status = self.process.wait()
+        self.errors.seek(0)
+        return status, rest, self.errors.read()
 
     def kill(self):
         """SIGKILL; returns what it had still written."""
         self.process.kill()
-        return self.process.communicate(timeout=BOUND_S)[0]
+        return self.finish()[1]
+
+    def close(self):
+        """Kills it, if it still runs, and lets go of it."""
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self.errors):
+            if stream is not None:
+                stream.close()
 
 
 class Client(Program):
@@ -78,8 +96,7 @@ def started():
     programs = []
     yield programs
     for program in programs:
-        program.process.kill()
-        program.process.communicate()
+        program.close()
 
 
 @pytest.fixture
