@@ -231,13 +231,16 @@ class Settlement:
             self._delivered(tx, entity, item, claim, answer, effects)
             return
         held = row is not None and row.stamp > 0
-        unchanged = remote is None if not held else _unchanged(entity, item, row, answer)
+        creates = item.operation == CREATE.value
+        # a create that is still running has left no record yet
+        unchanged = remote is None
+        if held and not creates:
+            unchanged = _unchanged(entity, item, row, answer)
         plain_409 = answer.status == 409
         if item.frozen and plain_409 and (remote is None or unchanged):
             self._stall(tx, item, answer, effects, now)
             return
-        creates = item.operation == CREATE.value
-        refused = unchanged and plain_409 and not creates and remote is not None
+        refused = unchanged and plain_409 and remote is not None
         if refused or (remote is None and (creates or not held)):
             # nothing there to be in conflict with: the server refuses for a reason of its own
             self._fail(tx, item, answer, effects, frozen=0)

@@ -23,7 +23,7 @@ class Program:
     """A Python program under way; its standard output is read line by line."""
 
     def __init__(self, *arguments, stdin=None):
-        self.errors = tempfile.TemporaryFile("w+")
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - close() closes it
         self.process = subprocess.Popen(
             [sys.executable, *map(str, arguments)],
             stdin=stdin,
@@ -38,8 +38,10 @@ class Program:
         """Kills it if the block takes longer than anything may."""
         timer = threading.Timer(BOUND_S, self.process.kill)
         timer.start()
-        yield
-        timer.cancel()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def line(self):
         """The next line, without its end; an error if there is none."""

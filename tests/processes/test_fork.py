@@ -110,6 +110,17 @@ print(json.dumps([*found, engine.flush(timeout=15).success, engine.status.status
     assert ids(server) == ["a"]
 
 
+def test_a_paused_engine_is_paused_in_a_child_too(run, server):
+    text = """
+engine = make(exit_timeout=0)
+engine.pause()
+engine.push("notes", {"id": "a"})
+print(json.dumps(in_child(lambda: [engine.status.paused, engine.flush(timeout=15).remaining])))
+"""
+    assert run(text) == [True, 1]
+    assert ids(server) == []
+
+
 def test_a_child_that_closes_its_engine_leaves_the_parents_open(run, server):
     text = """
 engine = make()

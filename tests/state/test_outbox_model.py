@@ -135,12 +135,12 @@ class Model:
         if value is None:
             return set(), data
         value = self.aliases.get(value, value)
-        older = any(create.seq < seq for create in self.creates(value))
-        return ({value} if older else set()), {**data, "project_id": value}
+        older = any(create.seq < seq for create in self.creates(str(value)))
+        return ({str(value)} if older else set()), {**data, "project_id": value}
 
     def refers_ahead(self, entity, data, seq):
         value = data.get("project_id") if entity == TASKS else None
-        return any(create.seq > seq for create in self.creates(value))
+        return any(create.seq > seq for create in self.creates(str(value)))
 
     def tidy(self, blocked_before):
         """What was released is sendable, or lost with the parent that it names."""
@@ -266,9 +266,10 @@ class OutboxMachine(RuleBasedStateMachine):
     )
     def push_project(self, chosen, operation, names):
         record = self.projects[-1 - chosen % len(self.projects)]
-        if is_local(record) and not self.model.of(PROJECTS, record):
+        known = self.model.of(PROJECTS, record) or record in self.model.aliases
+        if is_local(record) and not known:
             return  # it was taken back before the server knew it
-        given = record in self.model.aliases.values()
+        given = any(record == str(each) for each in self.model.aliases.values())
         if operation is SyncOperation.CREATE and not (given or is_local(record)):
             return
         data = {"id": record}
@@ -291,8 +292,8 @@ class OutboxMachine(RuleBasedStateMachine):
         entity = self.entities[name]
         key, plain, _ = prepared(entity, operation, data)
         change = Change(entity, operation, key, plain, self.now)
-        record = self.model.aliases.get(key, key) if name == PROJECTS else key
-        plain = {**plain, "id": json.loads(record) if record != key else key}
+        given = self.model.aliases.get(key, key) if name == PROJECTS else key
+        record, plain = str(given), {**plain, "id": given}
         tail = (self.model.of(name, record) or [None])[-1]
         deleting = tail is not None and tail.operation == "delete" and tail.state != PARKED
         if deleting and operation is SyncOperation.UPDATE:
@@ -445,7 +446,7 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def adopt(self, local, given):
         key = str(given)
-        self.model.aliases[local] = key
+        self.model.aliases[local] = given
         for entry in self.model.of(PROJECTS, key):
             # it waited, for a moment, for the create
             entry.due = entry.delay = None
@@ -456,7 +457,7 @@ class OutboxMachine(RuleBasedStateMachine):
             if local in entry.links:
                 entry.links = {key if link == local else link for link in entry.links}
                 entry.data = {**entry.data, "project_id": given}
-        self.projects = [key if each == local else each for each in self.projects]
+        self.projects = [local, *(key if each == local else each for each in self.projects)]
 
     @precondition(lambda self: self.claimed)
     @rule(
@@ -812,7 +813,7 @@ def test_the_queue_in_memory():
     run_state_machine_as_test(
         OutboxMachine,
         settings=settings(
-            max_examples=150,
+            max_examples=100,
             stateful_step_count=50,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -259,6 +259,21 @@ def test_a_create_of_a_record_that_the_view_already_holds_is_a_conflict_too(
     same_everywhere(engine, server, view_of)
 
 
+def test_a_create_whose_refusal_was_lost_is_a_conflict_in_the_end(new_engine, server, view_of):
+    """Its retry is answered with the old refusal, as the record still is what it was."""
+    engine = new_engine(server.url, conflict="client-wins")
+    server.put("notes", {"id": "1", "title": "theirs"})
+    engine.pull()
+    engine.push("notes", {"id": "1", "title": "mine"})
+    server.script(Lose(), match="POST")
+    for _ in range(20):
+        engine.flush()
+    assert list(engine.failed()) == []
+    settle(engine)
+    assert server.records("notes")["1"]["title"] == "mine"
+    same_everywhere(engine, server, view_of)
+
+
 def test_an_edit_of_a_record_deleted_there_becomes_a_create_of_the_full_view(new_engine, server):
     engine = new_engine(server.url, conflict="client-wins")
     begin(engine, server, EDIT_DELETE)
