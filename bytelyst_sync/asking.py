@@ -8,6 +8,7 @@ understood, or an exception leaves the conflict parked.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -84,15 +85,43 @@ class Asker:
         self._new_effects = new_effects
         self._clock = clock
         self._wake = wake
-        self.notifier = Notifier("bytelyst-sync-ask")
+        self._lock = threading.Lock()
+        """Guards ``_pending``."""
+        self._pending: frozenset[int] = frozenset()
+        self._notifier = Notifier("bytelyst-sync-ask")
+
+    @property
+    def pending(self) -> frozenset[int]:
+        """The numbers of the conflicts that are being asked here."""
+        return self._pending
 
     def ask(self, question: Question) -> None:
         """Has the question asked soon."""
-        self.notifier.post(lambda: self._ask(question))
+        with self._lock:
+            self._pending |= {question.number}
+        self._notifier.post(lambda: self._ask(question))
+
+    def close(self, timeout: float) -> bool:
+        """Asks no more; waits for the question that is being asked. The next start parks them."""
+        self._notifier.drop()
+        return self._notifier.close(timeout)
 
     def _ask(self, question: Question) -> None:
+        try:
+            self._settle(question)
+        finally:
+            # one that could not be settled is nobody's from now on, and is parked
+            with self._lock:
+                self._pending -= {question.number}
+            self._wake()
+
+    def _settle(self, question: Question) -> None:
         entity = self._entities[question.entity]
-        answer = self._answer(question, entity)
+        row = self._storage.read(lambda tx: tx.get(CONFLICTS, question.number))
+        if row is None or row.open is None:
+            return
+        seen = as_conflict(row)
+        answer = self._answer(seen, entity)
 
         def settle(tx: Transaction) -> Effects:
             effects = self._new_effects()
@@ -100,22 +129,24 @@ class Asker:
                 self._resolver.park_asked(tx, question.number)
             else:
                 now = self._clock.wall()
-                self._resolver.resolve(tx, question.number, answer, effects, now)
+                self._resolver.resolve(tx, question.number, answer, effects, now, seen=seen)
             return effects
 
         try:
             self._publish(self._storage.write(settle))
         except SyncError as error:
             logger.warning("a conflict of %s stays open: %s", entity.name, type(error).__name__)
-        self._wake()
 
-    def _answer(self, question: Question, entity: Entity) -> Json | str | None:
-        row = self._storage.read(lambda tx: tx.get(CONFLICTS, question.number))
-        if row is None or entity.on_conflict is None:
+    def _answer(self, conflict: Conflict, entity: Entity) -> Json | str | None:
+        if entity.on_conflict is None:
             return None
         try:
-            answer = call_user(entity.on_conflict, as_conflict(row))
-            return None if answer is None else checked_answer(entity, row.record, answer)
-        except Exception:
-            logger.exception("on_conflict of %s decided nothing; it is parked", entity.name)
+            answer = call_user(entity.on_conflict, conflict)
+            if answer is None:
+                return None
+            return checked_answer(entity, conflict.record_id, answer)
+        except Exception as error:  # noqa: BLE001 - whatever it raises, the conflict is parked
+            # its message may quote the record, so only its kind is logged
+            kind = type(error).__name__
+            logger.warning("on_conflict of %s raised %s; the conflict is parked", entity.name, kind)
             return None

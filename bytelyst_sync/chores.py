@@ -18,6 +18,7 @@ from bytelyst_sync.entity import Entities, Entity
 from bytelyst_sync.puller import Puller
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.sender import Sender
+from bytelyst_sync.server_states import mark_stale
 from bytelyst_sync.storage.base import Reader, Storage, Transaction
 from bytelyst_sync.storage.schema import RECORDS
 from bytelyst_sync.transport.mapping import Mapper
@@ -27,6 +28,7 @@ __all__ = ["Chores"]
 _STALE_AT_ONCE = 20
 _STALE_RETRY_S = 5.0
 _PATIENCE_S = 3600.0
+_HOPELESS = (Meaning.OFFLINE, Meaning.PORTAL, Meaning.BUSY, Meaning.CREDENTIALS)
 
 
 class Chores:
@@ -45,6 +47,7 @@ class Chores:
         new_effects: Callable[[], Effects],
         clock: Clock,
         interval: float | None,
+        pulled: Callable[[], None],
     ) -> None:
         self._storage = storage
         self._entities = entities
@@ -56,8 +59,9 @@ class Chores:
         self._new_effects = new_effects
         self._clock = clock
         self._interval = interval
+        self._pulled = pulled
         self._lock = threading.Lock()
-        self._wishes: set[str] = set()
+        self._wishes: dict[str, bool] = {}
         self.trouble = False
         """Whether the latest pull in the background failed, for another reason than the network."""
         now = clock.monotonic()
@@ -69,10 +73,11 @@ class Chores:
             if each.config.reconcile_interval is not None
         }
 
-    def wish(self, names: list[str]) -> None:
+    def wish(self, names: list[str], *, full: bool = False) -> None:
         """Leaves a pull to the worker. From any thread."""
         with self._lock:
-            self._wishes.update(names)
+            for name in names:
+                self._wishes[name] = self._wishes.get(name, False) or full
 
     def do(self, allowed: bool) -> float | None:
         """Does what is due: wished and regular pulls, records to be read again.
@@ -82,8 +87,11 @@ class Chores:
         if allowed:
             for names, full in self._due():
                 patience = self._clock.monotonic() + _PATIENCE_S
-                done = self._puller.pull(names, patience, full=full)
+                done = self._puller.pull(names, patience, full=full, background=True)
+                self.wish(done.left)
                 self.trouble = done.errors > 0 and not done.offline
+                if done.errors == 0 and not done.left:
+                    self._pulled()
             self._read_stale()
         now = self._clock.monotonic()
         waits = [each - now for each in self._next_reconcile.values()]
@@ -96,17 +104,18 @@ class Chores:
     def _due(self) -> list[tuple[list[str], bool]]:
         now = self._clock.monotonic()
         with self._lock:
-            wished = sorted(self._wishes)
-            self._wishes.clear()
+            wishes, self._wishes = self._wishes, {}
         if self._interval is not None and now >= self._next_pull:
             self._next_pull = now + self._interval
-            wished = list(self._entities)
-        due = [name for name, at in self._next_reconcile.items() if now >= at]
-        for name in due:
-            interval = self._entities[name].config.reconcile_interval
-            self._next_reconcile[name] = now + (interval or 0.0)
-        rest = [name for name in wished if name not in due]
-        return [(names, full) for names, full in ((due, True), (rest, False)) if names]
+            wishes = {name: wishes.get(name, False) for name in self._entities}
+        for name, at in self._next_reconcile.items():
+            if now >= at:
+                interval = self._entities[name].config.reconcile_interval
+                self._next_reconcile[name] = now + (interval or 0.0)
+                wishes[name] = True
+        every = [name for name, full in wishes.items() if full]
+        rest = [name for name, full in wishes.items() if not full]
+        return [(names, full) for names, full in ((every, True), (rest, False)) if names]
 
     def _read_stale(self) -> None:
         if self._clock.monotonic() < self._next_reading:
@@ -120,12 +129,17 @@ class Chores:
                     return
 
     def _read_again(self, entity: Entity, key: str, began: int) -> bool:
+        """Reads one record; false if it is no use to go on with others now."""
         answer = self._sender.read(self._mappers[entity.name], key)
-        if answer.meaning not in (Meaning.DELIVERED, Meaning.GONE):
+        if answer.meaning in _HOPELESS:
             return False
+        known = answer.meaning in (Meaning.DELIVERED, Meaning.GONE)
 
         def work(tx: Transaction) -> Effects:
             effects = self._new_effects()
+            if not known:
+                mark_stale(tx, entity, key)  # behind the others
+                return effects
             effects.pulled += self._arrivals.arrive(
                 tx,
                 entity,
@@ -139,6 +153,8 @@ class Chores:
             return effects
 
         self._publish(self._storage.write(work))
+        if not known:
+            self._next_reading = self._clock.monotonic() + _STALE_RETRY_S
         return True
 
 

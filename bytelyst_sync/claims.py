@@ -56,20 +56,21 @@ class Claims:
         """Whether items are failed, or wait for another try."""
         return tx.count(ITEMS, Lane.FAILED) > 0 or tx.count(ITEMS, Lane.DELAYED) > 0
 
-    def orphans(self, tx: Reader) -> bool:
-        """Whether items are marked as being sent: by a deliverer that died, if there is none."""
-        return tx.count(ITEMS, Lane.SENDING) > 0
+    def orphans(self, tx: Reader, own_questions: frozenset[int] = frozenset()) -> bool:
+        """Whether somebody died at delivering, if nobody else is at it.
 
-    def asked(self, tx: Reader) -> bool:
-        """Whether a callback is deciding a conflict, or was when its process died."""
-        return tx.count(CONFLICTS, ASKED) > 0
-
-    def recover(self, tx: Transaction, *, asked: bool = True) -> int:
-        """Takes over from a deliverer that died: what it was sending may have been processed.
-        With ``asked``, questions that it was asking are parked.
+        Items are marked as being sent, or more questions as being asked than this engine asks.
         """
-        if asked:
-            self._resolver.park_asked(tx)
+        sending, asked = tx.count(ITEMS, Lane.SENDING), tx.count(CONFLICTS, ASKED)
+        return sending > 0 or asked > len(own_questions)
+
+    def recover(self, tx: Transaction, own_questions: frozenset[int] = frozenset()) -> int:
+        """Takes over from a deliverer that died.
+
+        What it was sending may have been processed, and questions that nobody here is asking are
+        parked; where another living engine is asking one, its answer settles the parked conflict.
+        """
+        self._resolver.park_asked(tx, but=own_questions)
         recovered = 0
         for entity in [e for lane, e in tx.counts(ITEMS) if lane == Lane.SENDING]:
             for item in list(tx.scan(ITEMS, "lane", (Lane.SENDING, entity))):

@@ -5,11 +5,15 @@ Deadlines are monotonic, so that neither a clock that is set nor a frozen one ca
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import datetime, timezone
 from typing import Protocol
 
-__all__ = ["Clock", "SystemClock", "as_datetime"]
+__all__ = ["FOREVER_S", "Clock", "SystemClock", "as_datetime", "patience"]
+
+FOREVER_S = min(1e8, threading.TIMEOUT_MAX)
+"""Longer than any program runs, and still a bound that every platform's waits take."""
 
 
 class Clock(Protocol):
@@ -46,3 +50,8 @@ class SystemClock:
 def as_datetime(seconds: float) -> datetime:
     """An aware UTC datetime."""
     return datetime.fromtimestamp(seconds, timezone.utc)
+
+
+def patience(timeout: float | None) -> float:
+    """A caller's timeout as seconds that may be waited for; ``None`` is for ever."""
+    return FOREVER_S if timeout is None else min(max(0.0, timeout), FOREVER_S)

@@ -93,11 +93,9 @@ class Connectivity:
         """Online and idle: probes if it is time; false if that found no network."""
         if self._probe is None or self._clock.monotonic() < self._next_probe:
             return True
-        if self._probe():
-            self._next_probe = self._clock.monotonic() + self._interval
-            return True
-        self.lost()
-        return False
+        found = self._probe()
+        self._next_probe = self._clock.monotonic() + self._interval
+        return found
 
     def wait_s(self) -> float | None:
         """Seconds until there is something to do here; ``None``: never by itself."""

@@ -12,9 +12,10 @@ from collections.abc import Callable
 from typing import Any
 
 import attrs
+import requests
 
-from bytelyst_sync.clock import Clock
-from bytelyst_sync.errors import AuthError
+from bytelyst_sync.clock import FOREVER_S, Clock
+from bytelyst_sync.errors import AuthError, OfflineError
 from bytelyst_sync.notifier import call_user
 from bytelyst_sync.transport.base import Request
 
@@ -22,7 +23,6 @@ __all__ = ["Credentials", "Refusal"]
 
 _WAIT_S = 60.0
 _LEAST_S = 0.5
-_FOREVER_S = 1e8
 
 
 class Credentials:
@@ -70,6 +70,11 @@ class Credentials:
             if token is not None and token == self._token:
                 self._token, self._refused = None, token
 
+    def forget_refused(self) -> None:
+        """A person asks for something: a refused token is no reason not to ask for another."""
+        with self._lock:
+            self._refused = None
+
     def retry(self) -> bool:
         """Asks again after all was refused; whether that brought something worth trying."""
         return self._provider is not None and self._ask(lambda: False, self._refused) is not None
@@ -105,6 +110,11 @@ class Credentials:
     def _called(self) -> str:
         try:
             token = call_user(self._provider or str)
+        except OfflineError:
+            raise
+        except (ConnectionError, TimeoutError, requests.ConnectionError, requests.Timeout) as error:
+            kind = type(error).__name__
+            raise OfflineError(f"the auth callable found no network ({kind})") from error
         except Exception as error:
             raise AuthError(f"the auth callable raised {type(error).__name__}") from error
         if not isinstance(token, str) or not token or set(token) & set("\r\n\0"):
@@ -144,7 +154,7 @@ class Refusal:
         self._times += 1
         wait = max(_LEAST_S, self._backoff(self._times))
         self._ask_at = self._clock.monotonic() + (
-            wait if self._credentials.renewable else _FOREVER_S
+            wait if self._credentials.renewable else FOREVER_S
         )
 
     def forgive(self) -> None:

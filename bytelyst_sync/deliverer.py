@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 
 from bytelyst_sync.claims import Claim, Claims
-from bytelyst_sync.clock import Clock
+from bytelyst_sync.clock import FOREVER_S, Clock
 from bytelyst_sync.connectivity import Connectivity
 from bytelyst_sync.credentials import Refusal
 from bytelyst_sync.effects import Effects
@@ -28,7 +28,6 @@ __all__ = ["Deliverer"]
 
 logger = logging.getLogger("bytelyst_sync.deliverer")
 
-_FOREVER_S = 1e8
 _NO_NETWORK = (Meaning.OFFLINE, Meaning.PORTAL)
 
 
@@ -52,6 +51,7 @@ class Deliverer:
         clock: Clock,
         publish: Callable[[Effects], None],
         new_effects: Callable[[], Effects],
+        own_questions: Callable[[], frozenset[int]],
     ) -> None:
         self._storage = storage
         self._claims = claims
@@ -64,12 +64,11 @@ class Deliverer:
         self._clock = clock
         self._publish = publish
         self._new_effects = new_effects
+        self._own_questions = own_questions
         self._made: Pipeline | None = None
         self._right: DeliveryRight | None = None
         self._unsettled: list[Sent] = []
         self._unsent: list[Claim] = []
-        self._took_over = False
-        """Whether it did once: questions asked since are this engine's own."""
         self.held_since = 0.0
         self.trouble = False
         """Whether the latest round of sending met any."""
@@ -99,10 +98,9 @@ class Deliverer:
 
         def take_over(tx: Transaction) -> int:
             self._origin.load(tx)
-            return self._claims.recover(tx, asked=not self._took_over)
+            return self._claims.recover(tx, self._own_questions())
 
         recovered = self._storage.write(take_over)
-        self._took_over = True
         if recovered:
             message = (
                 "%d queued item(s) were being sent when their sender ended; they are sent again"
@@ -129,8 +127,7 @@ class Deliverer:
             return (
                 (due is not None and due <= 0)
                 or self._claims.ready(tx)
-                or (not held and self._claims.orphans(tx))
-                or (not self._took_over and self._claims.asked(tx))
+                or (not held and self._claims.orphans(tx, self._own_questions()))
             )
 
         return self._storage.read(look)
@@ -172,6 +169,7 @@ class Deliverer:
             return effects, self._claims.claim(tx, room, now) if room else []
 
         effects, claims = self._storage.write(work)
+        self._origin.saved()
         del self._unsettled[: len(sent)], self._unsent[: len(unsent)]
         self.trouble = self.trouble or effects.errors > 0
         for item in effects.failed:
@@ -198,7 +196,7 @@ class Deliverer:
                 self.commit(room=0)
         finally:
             if self._made is not None:
-                self._made.close(_FOREVER_S)
+                self._made.close(FOREVER_S)
             if self._right is not None:
                 self._right.release()
 
@@ -216,7 +214,7 @@ class Deliverer:
         if answer.meaning in _NO_NETWORK:
             self.go_offline(str(answer.error))
             return
-        if answer.meaning is not Meaning.UNKNOWN:
+        if answer.status is not None:
             self.go_online()
             self._connectivity.reached()
         self._origin.hear(answer)

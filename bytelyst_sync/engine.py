@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from bytelyst_sync import syncing
 from bytelyst_sync.asking import checked_answer, conflict_number
-from bytelyst_sync.clock import Clock, SystemClock
+from bytelyst_sync.clock import Clock, SystemClock, patience
 from bytelyst_sync.config import SyncConfig
 from bytelyst_sync.effects import Effects, as_sync_item
 from bytelyst_sync.entity import Entity, at_least_once, compile_entities
@@ -103,11 +103,9 @@ class SyncEngine:
         From a callback it asks the worker to stop and does not wait.
         """
         with self._lock:
-            if self._closed:
-                return True
             self._closed = True
             runtime = self._runtime
-        deadline = self._clock.monotonic() + max(0.0, timeout)
+        deadline = self._clock.monotonic() + patience(timeout)
 
         def left() -> float:
             return 0.0 if in_callback() else max(0.1, deadline - self._clock.monotonic())
@@ -285,10 +283,11 @@ class SyncEngine:
         if row is None:
             raise InvalidDataError(f"there is no conflict {number}", path="conflict")
         answer = checked_answer(self._entity(row.entity), row.record, data)
+        seen = conflict if isinstance(conflict, Conflict) else None
         now = self._clock.wall()
 
         def settle(tx: Transaction, effects: Effects, run: Runtime) -> SyncItem | None:
-            item = run.resolver.resolve(tx, number, answer, effects, now)
+            item = run.resolver.resolve(tx, number, answer, effects, now, seen=seen)
             return None if item is None else as_sync_item(item)
 
         return self._write(settle)

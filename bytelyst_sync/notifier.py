@@ -65,6 +65,11 @@ class Notifier:
         with self._lock:
             return self._lock.wait_for(lambda: not self._notes and not self._busy, timeout)
 
+    def drop(self) -> None:
+        """Forgets what has not been told yet."""
+        with self._lock:
+            self._notes.clear()
+
     def close(self, timeout: float) -> bool:
         """Tells what is left and ends the thread; true if it ended in time."""
         with self._lock:

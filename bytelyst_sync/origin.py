@@ -42,7 +42,7 @@ class OriginPause:
         self._told = told
         self._until = 0.0
         self._refusals = 0
-        self._unsaved = False
+        self._saved = 0.0
         self.offset = ClockOffset()
 
     def hear(self, answer: Answer) -> None:
@@ -63,8 +63,8 @@ class OriginPause:
         if answer.backoff is not None:
             self._extend(answer.backoff)
 
-    def hear_of_page(self, response: Response) -> None:
-        """The same for the answer to a pull. From any thread: the pause only ever grows by it."""
+    def hear_of_reading(self, response: Response) -> None:
+        """The same for the answer to a pull or a reading. From any thread: it only prolongs."""
         now = self._clock.wall()
         waits = [parse_retry_after(response.headers.get("backoff"), now)]
         if response.status in (429, 503):
@@ -87,21 +87,23 @@ class OriginPause:
         until = self._clock.monotonic() + wait
         if until > self._until:
             self._until = until
-            self._unsaved = True
             self._told(self._clock.wall() + wait)
 
     def save(self, tx: Transaction) -> None:
         """Keeps the pause in the store if it is new."""
-        if not self._unsaved:
-            return
         span = self.remaining()
+        if self._until == self._saved or span <= 0:
+            return
         value = json.dumps({"until": self._clock.wall() + span, "span": span})
         old = tx.get(META, _NAME)
         if old is None:
             tx.insert(META, Meta(_NAME, value))
         else:
             tx.replace(META, old, Meta(_NAME, value))
-        self._unsaved = False
+
+    def saved(self) -> None:
+        """The commit of ``save`` is done."""
+        self._saved = self._until
 
     def load(self, tx: Transaction) -> None:
         """Takes over a pause that another process, or an earlier run, was asked for.
@@ -115,5 +117,5 @@ class OriginPause:
         wait = min(kept["until"] - self._clock.wall(), kept["span"], MAX_RETRY_AFTER_S)
         until = self._clock.monotonic() + wait
         if wait > 0 and until > self._until:
-            self._until = until
+            self._until = self._saved = until
             self._told(self._clock.wall() + wait)

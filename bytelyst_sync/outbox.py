@@ -29,6 +29,7 @@ from bytelyst_sync.lanes import (
     references,
     refers_ahead,
     remove,
+    resettle,
 )
 from bytelyst_sync.model import ItemState, SyncItem, SyncOperation
 from bytelyst_sync.replica import canonical_key, watching
@@ -341,7 +342,8 @@ class Outbox:
                 change(tx, item, fresh, links)
             else:
                 with watching(tx, entity, item.record, "local", effects):
-                    change(tx, item, fresh, links)
+                    changed = change(tx, item, fresh, links)
+                    resettle(tx, changed, self._entities, effects)
             effects.outcomes.pop(item.seq, None)
             count += 1
         return count

@@ -16,17 +16,24 @@ from typing import Protocol
 import attrs
 
 from bytelyst_sync.arrivals import Arrivals
-from bytelyst_sync.clock import Clock
+from bytelyst_sync.clock import FOREVER_S, Clock
 from bytelyst_sync.effects import Effects
 from bytelyst_sync.entity import Entities, Entity
-from bytelyst_sync.errors import OfflineError, StorageError, SyncError, TransportError
+from bytelyst_sync.errors import (
+    AuthError,
+    EngineClosedError,
+    OfflineError,
+    StorageError,
+    SyncError,
+    TransportError,
+)
 from bytelyst_sync.sender import Sender
 from bytelyst_sync.storage.base import Reader, Storage, Transaction
 from bytelyst_sync.storage.schema import CURSOR_PREFIX, META, RECORDS, Meta
 from bytelyst_sync.sweep import sweep_page
 from bytelyst_sync.transport.base import Response
 from bytelyst_sync.transport.mapping import Mapper
-from bytelyst_sync.transport.paging import Page, Pager, Position, Row, went_back
+from bytelyst_sync.transport.paging import Page, Pager, Position, Route, Row, went_back
 
 __all__ = ["Pulled", "Puller"]
 
@@ -46,6 +53,8 @@ class Pulled:
     conflicts: int = 0
     errors: int = 0
     offline: bool = False
+    left: list[str] = attrs.field(factory=list)
+    """Entities whose pull was interrupted; the next one goes on."""
     sighted: int = 0
     """Records that a listing of everything brought for the first time."""
 
@@ -78,6 +87,10 @@ class Note(Protocol):
     def __call__(self, message: str, *, passing: bool = True) -> None: ...
 
 
+class _InterruptedError(Exception):
+    """There is something more urgent to do."""
+
+
 class _OvertakenError(Exception):
     """Another process has moved the cursor."""
 
@@ -98,6 +111,8 @@ class Puller:
         clock: Clock,
         note: Note,
         heard: Callable[[bool], None],
+        refused: Callable[[], None],
+        interrupted: Callable[[], bool],
     ) -> None:
         self._storage = storage
         self._entities = entities
@@ -110,24 +125,45 @@ class Puller:
         self._clock = clock
         self._note = note
         self._heard = heard
+        self._refused = refused
+        self._interrupted = interrupted
         self._guards = {name: threading.Lock() for name in entities}
 
-    def pull(self, names: list[str], deadline: float, *, full: bool = False) -> Pulled:
-        """Pulls these entities one after the other; one that fails does not stop the others."""
+    def pull(
+        self,
+        names: list[str],
+        deadline: float,
+        *,
+        full: bool = False,
+        background: bool = False,
+    ) -> Pulled:
+        """Pulls these entities one after the other; one that fails does not stop the others.
+
+        One in the ``background`` waits for no other, and gives way to what is more urgent; what
+        was left then is named in the result.
+        """
         done = Pulled()
+        interrupted = self._interrupted if background else _never
         for name in names:
             entity = self._entities[name]
             if not entity.replica:
                 continue
-            left = max(0.0, min(deadline - self._clock.monotonic(), threading.TIMEOUT_MAX))
-            if not self._guards[name].acquire(timeout=left):
+            left = max(0.0, min(deadline - self._clock.monotonic(), FOREVER_S))
+            if not self._guards[name].acquire(timeout=0 if background else left):
+                if background:
+                    continue  # somebody is at it
                 self._fail(done, f"{name}: another pull of it did not end in time")
                 continue
             try:
-                self._pull_entity(entity, deadline, done, full=full)
+                self._pull_entity(entity, deadline, done, interrupted, full=full)
                 self._heard(True)
-            except StorageError:
+            except (StorageError, EngineClosedError):
                 raise
+            except _InterruptedError:
+                done.left.append(name)
+            except AuthError as error:
+                self._refused()
+                self._fail(done, str(error))
             except OfflineError as error:
                 done.offline = True
                 self._heard(False)
@@ -147,26 +183,47 @@ class Puller:
 
     # --- one entity
 
-    def _pull_entity(self, entity: Entity, deadline: float, done: Pulled, *, full: bool) -> None:
+    def _pull_entity(
+        self,
+        entity: Entity,
+        deadline: float,
+        done: Pulled,
+        interrupted: Callable[[], bool],
+        *,
+        full: bool,
+    ) -> None:
         stored = self._begin(entity, anew=full)
         pager = self._pagers[entity.name]
         try:
             for _ in range(_PASSES if pager.restless else 1):
                 before = attrs.evolve(done)
-                stored, cursor = self._pass(entity, pager, stored, deadline, done)
+                stored, cursor = self._pass(entity, pager, stored, deadline, done, interrupted)
                 if not pager.restless or self._quiet(entity, stored, before, done):
                     self._finish(entity, stored, cursor, done)
                     return
+            raise TransportError(
+                f"{entity.name}: rows kept moving between the pages; the next pull goes on",
+                entity=entity.name,
+            )
         except _OvertakenError:
             logger.debug("another process is pulling %s", entity.name)
 
     def _pass(
-        self, entity: Entity, pager: Pager, stored: Stored, deadline: float, done: Pulled
+        self,
+        entity: Entity,
+        pager: Pager,
+        stored: Stored,
+        deadline: float,
+        done: Pulled,
+        interrupted: Callable[[], bool],
     ) -> tuple[Stored, str | None]:
         """All pages once; what is stored by then, and the cursor that they amount to."""
         cursor = stored.cursor
         position: Position | None = Position(cursor)
+        route = Route(entity.name)
         while position is not None:
+            if interrupted():
+                raise _InterruptedError
             left = deadline - self._clock.monotonic()
             if left <= 0:
                 raise TransportError(
@@ -182,7 +239,9 @@ class Puller:
                 self._note(f"{entity.name}: {why}; all of it is pulled anew", passing=expired)
                 stored = self._begin(entity, anew=True)
                 cursor, position = None, Position(None)
+                route.begin_anew()
                 continue
+            route.take(page)
             cursor = page.cursor if page.cursor is not None else cursor
             storable = page.resumable or (page.next is None and not pager.restless)
             stored = self._apply(entity, stored, page, began, done, cursor if storable else None)
@@ -308,6 +367,10 @@ class Puller:
     def _check(self, tx: Reader, entity: Entity, stored: Stored) -> None:
         if _load(tx, entity).text != stored.text:
             raise _OvertakenError
+
+
+def _never() -> bool:
+    return False
 
 
 def _stored(cursor: str | None, full: int | None) -> Stored:

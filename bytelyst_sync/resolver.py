@@ -19,7 +19,7 @@ from bytelyst_sync.outbox import new_item_id
 from bytelyst_sync.replica import fold, server_state, watching
 from bytelyst_sync.rules.conflict import Decision, Sides, decide, real_conflicts
 from bytelyst_sync.rules.encode import dumps
-from bytelyst_sync.rules.merge import same
+from bytelyst_sync.rules.merge import same, three_way
 from bytelyst_sync.rules.patch import compose, diff
 from bytelyst_sync.rules.times import record_time
 from bytelyst_sync.server_states import put_state
@@ -259,12 +259,16 @@ class Resolver:
         time = record_time(remote, entity.dialect.updated_at)
         tx.replace(CONFLICTS, row, row._replace(remote=text, version=version, remote_time=time))
 
-    def park_asked(self, tx: Transaction, number: int | None = None) -> None:
+    def park_asked(
+        self, tx: Transaction, number: int | None = None, *, but: frozenset[int] = frozenset()
+    ) -> None:
         """Parks a conflict whose callback decided nothing; ``None``: all that were being asked,
-        because who asked is gone.
+        because who asked is gone, ``but`` these.
         """
+        if number is None and tx.count(CONFLICTS, ASKED) <= len(but):
+            return
         rows = (
-            [row for row in tx.scan(CONFLICTS, "open") if row.stage == ASKED]
+            [row for row in tx.scan(CONFLICTS, "open") if row.number not in but]
             if number is None
             else [row for row in (tx.get(CONFLICTS, number),) if row is not None]
         )
@@ -276,9 +280,20 @@ class Resolver:
                         tx.replace(ITEMS, item, item._replace(lane=Lane.PARKED))
 
     def resolve(
-        self, tx: Transaction, number: int, answer: Json | str, effects: Effects, now: float
+        self,
+        tx: Transaction,
+        number: int,
+        answer: Json | str,
+        effects: Effects,
+        now: float,
+        *,
+        seen: Conflict | None = None,
     ) -> Item | None:
-        """Settles an open conflict; returns the item that will be sent, if one is needed."""
+        """Settles an open conflict; returns the item that will be sent, if one is needed.
+
+        ``seen`` is the conflict as it was when it was decided: what the server changed since is
+        merged into the answer, not overwritten by it.
+        """
         row = tx.get(CONFLICTS, number)
         if row is None or row.open is None:
             return None
@@ -289,6 +304,8 @@ class Resolver:
         self._prune(tx, now)
         if not items:
             return None
+        if isinstance(answer, dict) and seen is not None:
+            answer = _brought_forward(entity, answer, seen.remote, remote)
         decision = self._answered(tx, entity, items, remote, answer)
         origin = "remote" if decision.side == "remote" else "local"
         with watching(tx, entity, row.record, origin, effects):
@@ -350,6 +367,14 @@ class Resolver:
             old = row.closed_time is not None and row.closed_time < now - _KEPT_S
             if old and tx.count(CONFLICTS, SETTLED) > _KEPT_NUMBER:
                 tx.delete(CONFLICTS, row)
+
+
+def _brought_forward(entity: Entity, answer: Json, seen: Json | None, remote: Json | None) -> Json:
+    """The answer to what was seen, as an answer to what the server holds by now."""
+    if seen is None or remote is None or seen == remote:
+        return answer
+    merged = three_way(seen, answer, remote, local_is_later=True, ignore=entity.bookkeeping)
+    return merged.record
 
 
 def _side(answer: Json | str) -> str:

@@ -35,6 +35,7 @@ from bytelyst_sync.settlement import Settlement
 from bytelyst_sync.status import StatusBoard, Tally
 from bytelyst_sync.storage import MemoryStorage, SQLiteStorage, Storage
 from bytelyst_sync.storage.base import Reader
+from bytelyst_sync.storage.once import StorageOnce
 from bytelyst_sync.storage.schema import ITEMS, Lane
 from bytelyst_sync.transport.base import Request, Transport
 from bytelyst_sync.transport.http import HttpTransport
@@ -58,7 +59,7 @@ class Runtime:
         self.board = board
         self.clock = clock
         self.closed = False
-        self.storage = _storage(config)
+        self.storage = StorageOnce(_storage(config))
         self.transport = _transport(config)
         self.outcomes = Outcomes()
         self.outbox = Outbox(entities, config.max_queue_length)
@@ -82,7 +83,7 @@ class Runtime:
             random=random.random,
         )
         provider = config.auth if is_token_provider(config.auth) else None
-        credentials = Credentials(provider)
+        credentials = self.credentials = Credentials(provider)
         mappers = {name: Mapper(each, config, clock.wall) for name, each in entities.items()}
         sender = Sender(self.transport, mappers, credentials, clock, self.origin)
         self.asker = Asker(
@@ -99,6 +100,8 @@ class Runtime:
             clock=clock,
             note=board.note_error,
             heard=self._heard,
+            refused=self._refused,
+            interrupted=lambda: self.worker.wanted,
         )
         self.chores = Chores(
             storage=self.storage,
@@ -111,6 +114,7 @@ class Runtime:
             new_effects=self.new_effects,
             clock=clock,
             interval=config.pull_interval,
+            pulled=lambda: board.note_sync(well=True),
         )
         connectivity = Connectivity(
             self._probe(),
@@ -133,6 +137,7 @@ class Runtime:
             clock=clock,
             publish=self._delivered,
             new_effects=self.new_effects,
+            own_questions=lambda: self.asker.pending,
         )
         self.refusal = refusal
         self.worker = Worker(
@@ -145,8 +150,11 @@ class Runtime:
             board=board,
             clock=clock,
             chores=self.chores,
+            knock=self._ask_base_url,
             auto_flush=config.auto_flush,
         )
+        if board.paused:
+            self.worker.pause(True)
 
     def wake(self) -> None:
         """There may be something to do."""
@@ -157,6 +165,9 @@ class Runtime:
         """Something was queued."""
         self.worker.start()
         self.worker.poke()
+
+    def _refused(self) -> None:
+        self.refusal.note()
 
     def _heard(self, online: bool) -> None:
         self.worker.hear(online)
@@ -213,7 +224,7 @@ class Runtime:
         """
         self.closed = True
         stopped = self.worker.close(left(), self._let_go)
-        self.asker.notifier.close(left())
+        self.asker.close(left())
         if stopped:
             self._let_go()
         return stopped
@@ -222,9 +233,11 @@ class Runtime:
         # told while there still is a store to read the last numbers from
         self.board.change(SyncStatus.CLOSED)
         close = getattr(self.transport, "close", None)
-        if close is not None:
-            close()
-        self.storage.close()
+        try:
+            if close is not None:
+                close()
+        finally:
+            self.storage.close()
 
     def after_fork(self) -> None:
         """In a forked child: what is open belongs to the parent."""

@@ -17,7 +17,14 @@ from bytelyst_sync.claims import Claim
 from bytelyst_sync.clock import Clock
 from bytelyst_sync.credentials import Credentials
 from bytelyst_sync.entity import Entity
-from bytelyst_sync.errors import AuthError, OfflineError, RejectedError, SyncError, TransportError
+from bytelyst_sync.errors import (
+    AuthError,
+    ConfigError,
+    OfflineError,
+    RejectedError,
+    SyncError,
+    TransportError,
+)
 from bytelyst_sync.model import SyncOperation
 from bytelyst_sync.origin import OriginPause
 from bytelyst_sync.rules.backoff import parse_date
@@ -52,36 +59,16 @@ class Sender:
 
     def send(self, claim: Claim) -> Answer:
         """One attempt, with the reading that a conflict may need."""
-        item = claim.item
-        mapper = self._mappers[item.entity]
-        try:
-            return self._attempt(claim, mapper)
-        except Exception as error:  # noqa: BLE001
-            # user code in sessions, hooks and auth may raise anything: the item is kept, and the
-            # attempt counts as one that may have been processed
-            logger.warning(
-                "sending %s %s raised %s", item.entity, item.record, type(error).__name__
-            )
-            wrapped = TransportError(
-                f"{item.entity} {item.record}: sending raised {type(error).__name__}: {error}",
-                entity=item.entity,
-                record_id=item.record,
-            )
-            wrapped.__cause__ = error
-            return failure(Meaning.UNKNOWN, wrapped)
+        return self._attempt(claim, self._mappers[claim.item.entity])
 
     def _attempt(self, claim: Claim, mapper: Mapper) -> Answer:
         item = claim.item
         data: Json = json.loads(item.data)
         version = item.version if mapper.entity.replica else None
         if self._needs_whole(claim, mapper.entity):
-            whole = claim.state
-            if whole is None:
-                reading = self.read(mapper, item.record)
-                if reading.record is None:
-                    return self._without_state(reading)
-                whole, version = reading.record, reading.version
-            data = {**whole, **data}
+            if claim.state is None:
+                return self._state_first(self.read(mapper, item.record))
+            data = {**claim.state, **data}
         request = mapper.write(
             claim.operation, item.record, data, idempotency_key=item.id, version=version
         )
@@ -96,11 +83,13 @@ class Sender:
         updates = claim.operation is SyncOperation.UPDATE
         return updates and entity.patch_rule == "full" and entity.replica
 
-    def _without_state(self, reading: Answer) -> Answer:
-        """The record to be edited could not be read, so nothing was sent."""
-        if reading.meaning is Meaning.MAPPING:
-            return attrs.evolve(reading, unprocessed=True)
-        return reading
+    def _state_first(self, reading: Answer) -> Answer:
+        """The record to be edited is not known and was read; nothing was sent. It is stored before
+        the edit goes out, so that every try of it sends the same.
+        """
+        if reading.meaning is Meaning.DELIVERED:
+            return attrs.evolve(reading, meaning=Meaning.STATE)
+        return attrs.evolve(reading, unprocessed=True)
 
     def _with_current(self, conflict: Answer, reading: Answer) -> Answer:
         """The conflict with the record that was read for it; ``record=None``: it is not there."""
@@ -124,7 +113,8 @@ class Sender:
                 answer = understand(self._follow(signed))
                 if answer.meaning is Meaning.CREDENTIALS:
                     self._credentials.refused_again(token)
-        except AuthError as error:
+        except (AuthError, ConfigError) as error:
+            # nothing was sent, and nothing can be until a person (or auth) does something
             return failure(Meaning.CREDENTIALS, error)
         except OfflineError as error:
             return failure(Meaning.OFFLINE, error)
@@ -138,19 +128,34 @@ class Sender:
 
     def _follow(self, request: Request) -> Response:
         before = self._clock.wall()
-        response = follow(self._transport, request)
+        response = self._carried(request)
+        if request.method in ("GET", "HEAD"):
+            self._origin.hear_of_reading(response)
         server_time = parse_date(response.headers.get("date"))
         if server_time is not None:
             # a Date header counts whole seconds, and was written between these two
             self._origin.learn_clock(server_time - self._clock.wall(), server_time + 1.0 - before)
         return response
 
+    def _carried(self, request: Request) -> Response:
+        try:
+            return follow(self._transport, request)
+        except SyncError:
+            raise
+        except Exception as error:
+            # sessions, hooks, auth and transports of the user's may raise anything; the request
+            # may have been processed
+            kind = type(error).__name__
+            logger.warning("sending raised %s", kind)
+            raise TransportError(f"sending raised {kind}: {error}") from error
+
     def fetch(self, request: Request) -> Response:
         """A page: like ``exchange``, with the response as it is. Raises under ``SyncError``."""
         signed, token = self._credentials.sign(request)
         response = self._follow(signed)
         if response.status == 401 and self._credentials.renew(token):
-            signed, _ = self._credentials.sign(request)
+            signed, token = self._credentials.sign(request)
             response = self._follow(signed)
-        self._origin.hear_of_page(response)
+            if response.status == 401:
+                self._credentials.refused_again(token)
         return response

@@ -67,7 +67,10 @@ def keep_beside(
         tx,
         old,
         new._replace(
-            beside=DELETED if state is None else dumps(state), beside_version=version, seen=seen
+            beside=DELETED if state is None else dumps(state),
+            beside_version=version,
+            seen=seen,
+            stale=None,
         ),
     )
 

@@ -78,6 +78,8 @@ class Settlement:
         elif meaning in (Meaning.OFFLINE, Meaning.PORTAL, Meaning.CREDENTIALS):
             effects.errors += meaning is Meaning.CREDENTIALS
             self._put_back(tx, item, answer)
+        elif meaning is Meaning.STATE:
+            self._take_reading(tx, entity, item, answer)
         elif meaning is Meaning.BUSY:
             self._put_back(tx, item, answer, turn=tx.next_number())
         elif meaning is Meaning.REJECTED:
@@ -104,6 +106,11 @@ class Settlement:
                 error=_text(answer),
             ),
         )
+
+    def _take_reading(self, tx: Transaction, entity: Entity, item: Item, answer: Answer) -> None:
+        """The state that the whole record is made from; the edit is sent next."""
+        put_state(tx, entity, item.record, answer.record, answer.version)
+        change(tx, item, item._replace(lane=Lane.READY, version=answer.version))
 
     def _spend_retry(
         self, tx: Transaction, item: Item, answer: Answer, effects: Effects, now: float
@@ -200,6 +207,8 @@ class Settlement:
         held = json.loads(row.state) if row is not None and row.state is not None else {}
         creates = item.operation == CREATE.value
         state = sent if creates else apply_patch(held, sent, entity.patch_rule)
+        if answer.server_id is not None:
+            state = {**state, entity.id_field: answer.server_id}
         return {**state, **(answer.record or {})}
 
     def _hand_on_version(self, tx: Transaction, entity: Entity, key: str) -> None:
@@ -240,13 +249,13 @@ class Settlement:
         if item.frozen and plain_409 and (remote is None or unchanged):
             self._stall(tx, item, answer, effects, now)
             return
-        refused = unchanged and plain_409 and remote is not None
-        if refused or (remote is None and (creates or not held)):
+        same_record = unchanged and remote is not None
+        if same_record and not plain_409 and item.version is not None and item.stalls == 0:
+            self._respell_version(tx, item)
+            return
+        if same_record or (remote is None and (creates or not held)):
             # nothing there to be in conflict with: the server refuses for a reason of its own
             self._fail(tx, item, answer, effects, frozen=0)
-            return
-        if unchanged and remote is not None and item.version is not None and item.stalls == 0:
-            self._respell_version(tx, item)
             return
         tx.replace(ITEMS, item, item._replace(lane=Lane.READY, frozen=0))
         with watching(tx, entity, item.record, "remote", effects):

@@ -16,6 +16,7 @@ import attrs
 
 from bytelyst_sync.clock import Clock, as_datetime
 from bytelyst_sync.effects import Effects
+from bytelyst_sync.errors import StorageError
 from bytelyst_sync.model import RecordChange, SyncStatus, SyncStatusInfo
 from bytelyst_sync.notifier import Notifier, Subscribers
 
@@ -98,8 +99,13 @@ class StatusBoard:
             if self._final is not None or status is self._status:
                 return
             now = self._clock.wall()
-            wanted = bool(self.status_subscribers) or status is SyncStatus.CLOSED
-            tally = self._tally() if wanted else Tally()
+            closing = status is SyncStatus.CLOSED
+            try:
+                tally = self._tally() if closing or self.status_subscribers else Tally()
+            except StorageError:
+                if not closing:
+                    raise
+                tally = Tally()
             with self._lock:
                 self._status = status
                 self._since = now
@@ -116,10 +122,14 @@ class StatusBoard:
             self._last_error = message
             self._passing = passing
 
-    def note_sync(self) -> None:
-        """The server answered as it should."""
+    def note_sync(self, *, well: bool = False) -> None:
+        """The server answered as it should; ``well``: to all that was asked, so that while nothing
+        else is wrong, a passing error is over.
+        """
         with self._lock:
             self._last_sync = self._clock.wall()
+            if well and self._passing and self._status is SyncStatus.IDLE:
+                self._last_error = None
 
     def note_pause(self, until: float | None) -> None:
         """The origin asked for a pause until this wall-clock time."""
@@ -152,6 +162,7 @@ class StatusBoard:
         self._lock = threading.Lock()
         self._order = threading.RLock()
         self._status = SyncStatus.IDLE if self._final is None else self._status
+        self.online = True
         self.notifier.after_fork()
         for subscribers in (
             self.status_subscribers,

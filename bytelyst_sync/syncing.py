@@ -6,7 +6,7 @@ waits: the callback may be what they would wait for.
 
 from __future__ import annotations
 
-from bytelyst_sync.clock import as_datetime
+from bytelyst_sync.clock import as_datetime, patience
 from bytelyst_sync.effects import as_sync_item
 from bytelyst_sync.errors import EngineClosedError, StorageError
 from bytelyst_sync.model import ItemState, SyncItem, SyncResult
@@ -18,7 +18,6 @@ from bytelyst_sync.tickets import Ticket
 
 __all__ = ["flush", "full_sync", "pull", "wait"]
 
-_FOREVER_S = 1e8
 _NOTIFY_WAIT_S = 5.0
 """How long a call waits for callbacks to have heard of what it did."""
 _LOOK_AGAIN_S = 0.25
@@ -27,22 +26,29 @@ _LOOK_AGAIN_S = 0.25
 def flush(run: Runtime, timeout: float | None) -> SyncResult:
     """See ``SyncEngine.flush``."""
     began = run.clock.monotonic()
-    patience = _FOREVER_S if timeout is None else max(0.0, timeout)
+    patient = patience(timeout)
     ticket = Ticket(run.storage.read(lambda tx: tx.last_number()))
     run.worker.add(ticket)
     run.worker.start()
     if not in_callback():
-        ticket.done.wait(patience)
-        run.worker.drop(ticket)
+        try:
+            ticket.done.wait(patient)
+        finally:
+            run.worker.drop(ticket)
         if isinstance(ticket.error, StorageError):
             raise ticket.error
-        left = patience - (run.clock.monotonic() - began)
+        left = patient - (run.clock.monotonic() - began)
         run.board.notifier.drain(max(0.0, min(left, _NOTIFY_WAIT_S)))
 
     def look(tx: Reader) -> tuple[int, bool]:
         return run.outbox.length(tx), run.outbox.leftover(tx, ticket.upto)
 
-    remaining, left_over = run.storage.read(look)
+    try:
+        remaining, left_over = run.storage.read(look)
+    except EngineClosedError:
+        # a callback or another thread closed the engine meanwhile: what it left is known
+        remaining = run.board.info().queue_length
+        left_over = remaining > 0
     errors = ticket.errors + (ticket.error is not None)
     return SyncResult(
         success=errors == 0 and not ticket.offline and not left_over,
@@ -61,19 +67,20 @@ def pull(
 ) -> SyncResult:
     """See ``SyncEngine.pull``; with ``full`` everything is listed anew."""
     began = run.clock.monotonic()
-    patience = _FOREVER_S if timeout is None else max(0.0, timeout)
+    patient = patience(timeout)
     run.worker.start()
     if in_callback():
-        run.chores.wish(names)
+        run.chores.wish(names, full=full)
         run.worker.wake()
         remaining = run.storage.read(run.outbox.length)
         now = as_datetime(run.clock.wall())
         return SyncResult(success=False, timestamp=now, remaining=remaining)
-    done = run.puller.pull(names, began + patience, full=full)
+    run.credentials.forget_refused()
+    done = run.puller.pull(names, began + patient, full=full)
     if done.errors == 0:
-        run.board.note_sync()
+        run.board.note_sync(well=True)
     run.worker.wake()
-    run.board.notifier.drain(min(_NOTIFY_WAIT_S, patience))
+    run.board.notifier.drain(min(_NOTIFY_WAIT_S, patient))
     return SyncResult(
         success=done.errors == 0 and not done.offline,
         pulled=done.pulled,
@@ -114,10 +121,10 @@ def full_sync(run: Runtime, names: list[str], timeout: float | None) -> SyncResu
 def wait(run: Runtime, item: SyncItem, timeout: float | None) -> ItemState:
     """See ``SyncEngine.wait``."""
     run.wake()
-    patience = _FOREVER_S if timeout is None else max(0.0, timeout)
+    patient = patience(timeout)
     if in_callback():
-        patience = 0.0
-    deadline = run.clock.monotonic() + patience
+        patient = 0.0
+    deadline = run.clock.monotonic() + patient
     looked_again = False
     while True:
         if run.closed:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import attrs
+
 from bytelyst_sync.clock import as_datetime
 from bytelyst_sync.effects import Effects
 from bytelyst_sync.errors import RecordDeletedError
@@ -90,5 +92,5 @@ class Buffer:
         """The handles given out on the way learn their ids and places: they are the items now."""
         for handle, made in zip(self._handles, self._made, strict=True):
             if handle is not None and made is not None:
-                for name in ("id", "place", "base_version"):
-                    object.__setattr__(handle, name, getattr(made, name))
+                for field in attrs.fields(SyncItem):
+                    object.__setattr__(handle, field.name, getattr(made, field.name))

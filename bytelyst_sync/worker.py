@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import traceback
 from collections.abc import Callable
 
 from bytelyst_sync.chores import Chores
@@ -58,6 +59,7 @@ class Worker:
         board: StatusBoard,
         clock: Clock,
         chores: Chores,
+        knock: Callable[[], bool],
         auto_flush: bool,
     ) -> None:
         self._storage = storage
@@ -69,6 +71,7 @@ class Worker:
         self._board = board
         self._clock = clock
         self._chores = chores
+        self._knock = knock
         self._auto_flush = auto_flush
         self._lock = threading.Condition(threading.Lock())
         self._woken = False
@@ -142,11 +145,17 @@ class Worker:
     def hear(self, online: bool) -> None:
         """A pull in another thread reached the network, or found none."""
         with self._lock:
-            if online is not self._connectivity.online:
+            known = self._connectivity.online if self._heard is None else self._heard
+            if online is not known:
                 self._board.online = online
                 self._heard = online
                 self._woken = True
                 self._lock.notify_all()
+
+    @property
+    def wanted(self) -> bool:
+        """Whether something is more urgent than a pull in the background."""
+        return self._stopped() or bool(self._tickets)
 
     @property
     def paused(self) -> bool:
@@ -195,7 +204,10 @@ class Worker:
         if isinstance(error, StorageError):
             logger.error("the store cannot be used, next try in %.1f s: %s", wait, error)
         else:
-            logger.error("a round failed, next one in %.1f s", wait, exc_info=error)
+            # the message may quote a payload; where it happened does not
+            where = "".join(traceback.format_tb(error.__traceback__))
+            kind = type(error).__name__
+            logger.error("a round failed with %s, next one in %.1f s\n%s", kind, wait, where)
             self._deliverer.forget()
         self._deliverer.gather(self._stopped)
         self._deliverer.release()
@@ -268,7 +280,8 @@ class Worker:
         waits = [_POLL_S]
         if hindrance is None:
             due = self._storage.read(lambda tx: self._claims.next_due(tx, self._clock.wall()))
-            waits += [] if due is None else [due]
+            # what is due already would have been sent, if no other process were at it
+            waits += [due] if due is not None and due > 0 else []
             if not self._connectivity.idle_probe():
                 self._deliverer.go_offline("the probe found no network")
             probe = self._connectivity.wait_s()
@@ -343,6 +356,9 @@ class Worker:
         if self._deliverer.acquire() and self._deliverer.commit(room=1):
             self._deliverer.gather(self._stopped)
             self._deliverer.commit(room=0)
+        elif self._knock():
+            self._connectivity.reached()
+            self._deliverer.go_online()
         else:
             self._connectivity.postpone()
         self._deliverer.release()

@@ -31,6 +31,7 @@ class Meaning(Enum):
     REDIRECT = "redirect refused"
     PORTAL = "captive portal"
     MAPPING = "the answer does not fit the dialect"
+    STATE = "no write yet: the record had to be read first"
 
 
 @attrs.frozen

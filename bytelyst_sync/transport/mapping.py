@@ -35,7 +35,7 @@ from bytelyst_sync.rules.encode import dumps
 from bytelyst_sync.rules.ids import is_local, url_segment
 from bytelyst_sync.rules.paths import MISSING, at, describe
 from bytelyst_sync.transport.base import Request, Response
-from bytelyst_sync.transport.redirects import presentable
+from bytelyst_sync.transport.redirects import presentable, redirect_target
 
 __all__ = ["Answer", "Mapper", "decode_json", "failure"]
 
@@ -202,7 +202,15 @@ class Mapper:
         body = decode_json(response)
         facts = self._facts(response, body)
         if response.status in self.dialect.gone:
-            return Answer(meaning=Meaning.GONE, **self._common(Meaning.GONE, response))
+            missing = RejectedError(
+                f"{self.name} {key}: HTTP {response.status}: the server has no such record",
+                entity=self.name,
+                record_id=key,
+                status=response.status,
+            )
+            return Answer(
+                meaning=Meaning.GONE, error=missing, **self._common(Meaning.GONE, response)
+            )
         meaning = classify_status(facts, json_due=True)
         record = self._record_in(key, body) if meaning is Meaning.DELIVERED else None
         if meaning is Meaning.DELIVERED and record is None:
@@ -347,7 +355,8 @@ class Mapper:
         status = response.status
         said = _server_message(body, response)
         if meaning is Meaning.REDIRECT or (meaning is Meaning.MAPPING and 300 <= status < 400):
-            where = response.headers.get("location", "nowhere").split("?")[0]
+            place = response.headers.get("location", "nowhere")
+            where = redirect_target(response, self._base) or presentable(place)
             return RejectedError, (
                 f"HTTP {status}: the server redirects to {where}, and a write that follows it "
                 "could be lost; set base_url or the endpoint to where it points "

@@ -18,7 +18,7 @@ from bytelyst_sync.transport.base import Request, Response
 from bytelyst_sync.transport.mapping import Mapper, Version, decode_json
 from bytelyst_sync.transport.redirects import origin
 
-__all__ = ["Page", "Pager", "Position", "Row"]
+__all__ = ["Page", "Pager", "Position", "Route", "Row", "went_back"]
 
 Json = dict[str, Any]
 _LINK = re.compile(r"<([^>]*)>([^<]*)")
@@ -56,6 +56,44 @@ class Page:
     cursor: str | None
     next: Position | None
     resumable: bool
+
+
+class Route:
+    """The pages of one pass so far: notices one that would never end."""
+
+    def __init__(self, entity: str) -> None:
+        self._entity = entity
+        self._restarts = 0
+        self._urls: set[str] = set()
+        self._last: list[str] = []
+
+    def begin_anew(self) -> None:
+        """The pass starts again, because the cursor is no good any more; once is enough."""
+        self._restarts += 1
+        if self._restarts > 1:
+            raise self._endless("the server takes no cursor that it gave")
+        self._urls.clear()
+        self._last = []
+
+    def take(self, page: Page) -> None:
+        """Goes on to the page's next one; raises if that goes in a circle."""
+        following = page.next
+        if following is None:
+            return
+        keys = [row.key for row in page.rows]
+        if following.url is not None:
+            if following.url in self._urls:
+                raise self._endless("its next page is one that was read already")
+            self._urls.add(following.url)
+        elif keys and keys == self._last and (following.page > 1 or following.offset):
+            raise self._endless("one page is as the page before it; is the parameter's name right?")
+        self._last = keys
+
+    def _endless(self, why: str) -> TransportError:
+        return TransportError(
+            f"{self._entity}: the pull would never end: {why} (`next_page`, `since`)",
+            entity=self._entity,
+        )
 
 
 class Pager:
@@ -239,7 +277,10 @@ def went_back(old: str | None, new: str | None) -> bool:
     if old is None or new is None:
         return False
     texts = [each.strip('"') for each in (old, new)]
-    return all(each.isdigit() for each in texts) and int(texts[1]) < int(texts[0])
+    if not all(each.isascii() and each.isdigit() for each in texts):
+        return False
+    before, now = (each.lstrip("0") for each in texts)
+    return (len(now), now) < (len(before), before)
 
 
 def _link(header: str) -> str | None:

@@ -197,7 +197,10 @@ def test_the_programs_own_end_stands(server, run_script, path):
 
 
 def test_an_interrupted_flush_ends_the_program(silent, run_script, path):
+    # the shell has told what it runs in the background to ignore this signal
     text = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
 engine = make(exit_timeout=0.3)
 engine.push("notes", {"id": "a"})
 print("flushing")

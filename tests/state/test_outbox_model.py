@@ -673,7 +673,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def reprocess_failed(self):
         failed = [each for each in self.model.entries if each.state == FAILED]
-        blocked = self.model.blocked()
+        blocked = {*self.model.blocked(), *(each.seq for each in failed)}
         count = self.run(lambda tx, effects: self.outbox.reprocess(tx, None, effects, now=self.now))
         assert count == len(failed)
         for entry in failed:

@@ -1,0 +1,60 @@
+"""A store as one engine uses it: once that engine has closed it, it does not open again.
+
+A store opens itself at its first use. A pull that is still under way when the engine closes, or an
+iterator that somebody kept, must not be such a use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from bytelyst_sync.errors import EngineClosedError
+from bytelyst_sync.storage.base import DeliveryRight, Reader, Storage, Transaction
+
+__all__ = ["StorageOnce"]
+
+T = TypeVar("T")
+
+
+class StorageOnce:
+    """The port again; every use after ``close`` raises ``EngineClosedError``."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+        self._closed = False
+
+    def _open(self) -> Storage:
+        if self._closed:
+            raise EngineClosedError("the engine is closed; make a new one")
+        return self._storage
+
+    def write(self, work: Callable[[Transaction], T], then: Callable[[T], None] | None = None) -> T:
+        """As the port says."""
+        return self._open().write(work, then)
+
+    def read(self, work: Callable[[Reader], T]) -> T:
+        """As the port says."""
+        return self._open().read(work)
+
+    def changes(self) -> object:
+        """As the port says."""
+        return self._open().changes()
+
+    def delivery_right(self) -> DeliveryRight:
+        """As the port says."""
+        return self._open().delivery_right()
+
+    @property
+    def notice(self) -> str | None:
+        """As the port says."""
+        return self._storage.notice
+
+    def after_fork(self) -> None:
+        """As the port says."""
+        self._storage.after_fork()
+
+    def close(self) -> None:
+        """Closes it for good."""
+        self._closed = True
+        self._storage.close()
