@@ -9,13 +9,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from bytelyst_sync import syncing
-from bytelyst_sync.asking import checked_answer, conflict_number
 from bytelyst_sync.clock import Clock, SystemClock, patience
 from bytelyst_sync.config import SyncConfig
-from bytelyst_sync.effects import Effects, as_sync_item
 from bytelyst_sync.entity import Entity, at_least_once, compile_entities
 from bytelyst_sync.errors import EngineClosedError, InvalidDataError
-from bytelyst_sync.lifecycle import register
+from bytelyst_sync.flows.asking import checked_answer, conflict_number
+from bytelyst_sync.flows.lifecycle import register
+from bytelyst_sync.flows.notifier import in_callback
+from bytelyst_sync.flows.status import StatusBoard, Tally
+from bytelyst_sync.flows.transactions import Buffer
 from bytelyst_sync.model import (
     Conflict,
     ItemState,
@@ -26,18 +28,16 @@ from bytelyst_sync.model import (
     SyncStatus,
     SyncStatusInfo,
 )
-from bytelyst_sync.notifier import in_callback
-from bytelyst_sync.outbox import Change, repaired_by
-from bytelyst_sync.reading import conflict_rows, queued_items, view_records
-from bytelyst_sync.replica import canonical_key, view
-from bytelyst_sync.resolver import as_conflict
 from bytelyst_sync.rules.ids import record_key
 from bytelyst_sync.rules.prepare import as_operation, prepared
 from bytelyst_sync.runtime import Runtime
-from bytelyst_sync.status import StatusBoard, Tally
+from bytelyst_sync.state.effects import Effects, as_sync_item
+from bytelyst_sync.state.outbox import Change, repaired_by
+from bytelyst_sync.state.reading import conflict_rows, queued_items, view_records
+from bytelyst_sync.state.replica import canonical_key, view
+from bytelyst_sync.state.resolver import as_conflict
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import CONFLICTS
-from bytelyst_sync.transactions import Buffer
 
 if TYPE_CHECKING:
     from typing_extensions import Self

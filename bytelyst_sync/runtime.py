@@ -10,29 +10,30 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from bytelyst_sync.arrivals import Arrivals
-from bytelyst_sync.asking import Asker
-from bytelyst_sync.chores import Chores
-from bytelyst_sync.claims import Claims
 from bytelyst_sync.clock import Clock
 from bytelyst_sync.config import SyncConfig, is_token_provider
-from bytelyst_sync.connectivity import Connectivity
-from bytelyst_sync.credentials import Credentials, Refusal
-from bytelyst_sync.deliverer import Deliverer
-from bytelyst_sync.effects import Effects
 from bytelyst_sync.entity import Entities
 from bytelyst_sync.errors import SyncError
+from bytelyst_sync.flows.asking import Asker
+from bytelyst_sync.flows.chores import Chores
+from bytelyst_sync.flows.connectivity import Connectivity
+from bytelyst_sync.flows.credentials import Credentials, Refusal
+from bytelyst_sync.flows.deliverer import Deliverer
+from bytelyst_sync.flows.notifier import call_user
+from bytelyst_sync.flows.origin import OriginPause
+from bytelyst_sync.flows.outcomes import Outcomes
+from bytelyst_sync.flows.pipeline import InlinePipeline, Pipeline, ThreadedPipeline
+from bytelyst_sync.flows.puller import Puller
+from bytelyst_sync.flows.sender import Sender
+from bytelyst_sync.flows.status import StatusBoard, Tally
+from bytelyst_sync.flows.worker import Worker
 from bytelyst_sync.model import SyncStatus
-from bytelyst_sync.notifier import call_user
-from bytelyst_sync.origin import OriginPause
-from bytelyst_sync.outbox import Outbox
-from bytelyst_sync.outcomes import Outcomes
-from bytelyst_sync.pipeline import InlinePipeline, Pipeline, ThreadedPipeline
-from bytelyst_sync.puller import Puller
-from bytelyst_sync.resolver import Resolver
-from bytelyst_sync.sender import Sender
-from bytelyst_sync.settlement import Settlement
-from bytelyst_sync.status import StatusBoard, Tally
+from bytelyst_sync.state.arrivals import Arrivals
+from bytelyst_sync.state.claims import Claims
+from bytelyst_sync.state.effects import Effects
+from bytelyst_sync.state.outbox import Outbox
+from bytelyst_sync.state.resolver import Resolver
+from bytelyst_sync.state.settlement import Settlement
 from bytelyst_sync.storage import MemoryStorage, SQLiteStorage, Storage
 from bytelyst_sync.storage.base import Reader
 from bytelyst_sync.storage.once import StorageOnce
@@ -41,7 +42,6 @@ from bytelyst_sync.transport.base import Request, Transport
 from bytelyst_sync.transport.http import HttpTransport
 from bytelyst_sync.transport.mapping import Mapper
 from bytelyst_sync.transport.redirects import is_portal
-from bytelyst_sync.worker import Worker
 
 __all__ = ["Runtime"]
 

@@ -7,14 +7,14 @@ waits: the callback may be what they would wait for.
 from __future__ import annotations
 
 from bytelyst_sync.clock import as_datetime, patience
-from bytelyst_sync.effects import as_sync_item
 from bytelyst_sync.errors import EngineClosedError, StorageError
+from bytelyst_sync.flows.notifier import in_callback
+from bytelyst_sync.flows.tickets import Ticket
 from bytelyst_sync.model import ItemState, SyncItem, SyncResult
-from bytelyst_sync.notifier import in_callback
 from bytelyst_sync.runtime import Runtime
+from bytelyst_sync.state.effects import as_sync_item
 from bytelyst_sync.storage.base import Reader
 from bytelyst_sync.storage.schema import ITEMS
-from bytelyst_sync.tickets import Ticket
 
 __all__ = ["flush", "full_sync", "pull", "wait"]
 

@@ -3,17 +3,17 @@
 import pytest
 
 from bytelyst_sync import EntityConfig, SyncConfig
-from bytelyst_sync.arrivals import Arrivals
-from bytelyst_sync.claims import Claims
-from bytelyst_sync.effects import Effects
 from bytelyst_sync.entity import compile_entities
 from bytelyst_sync.model import SyncOperation
-from bytelyst_sync.outbox import Change, Outbox
-from bytelyst_sync.replica import canonical_key, view
-from bytelyst_sync.resolver import Resolver
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.rules.prepare import prepared
-from bytelyst_sync.settlement import Settlement
+from bytelyst_sync.state.arrivals import Arrivals
+from bytelyst_sync.state.claims import Claims
+from bytelyst_sync.state.effects import Effects
+from bytelyst_sync.state.outbox import Change, Outbox
+from bytelyst_sync.state.replica import canonical_key, view
+from bytelyst_sync.state.resolver import Resolver
+from bytelyst_sync.state.settlement import Settlement
 from bytelyst_sync.storage import MemoryStorage
 from bytelyst_sync.storage.schema import ITEMS, RECORDS, Lane
 from bytelyst_sync.transport.mapping import Answer

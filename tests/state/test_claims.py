@@ -2,9 +2,9 @@
 
 import pytest
 
-from bytelyst_sync.claims import Claims
 from bytelyst_sync.entity import Entities
 from bytelyst_sync.rules.classify import Meaning
+from bytelyst_sync.state.claims import Claims
 from bytelyst_sync.storage.schema import ITEMS, Lane
 from bytelyst_sync.transport.mapping import Answer
 

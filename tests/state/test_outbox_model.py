@@ -22,17 +22,17 @@ from hypothesis.stateful import (
 )
 
 from bytelyst_sync import EntityConfig, RecordDeletedError, SyncConfig
-from bytelyst_sync.arrivals import Arrivals
-from bytelyst_sync.claims import Claims
-from bytelyst_sync.effects import Effects
 from bytelyst_sync.entity import compile_entities
 from bytelyst_sync.model import SyncOperation
-from bytelyst_sync.outbox import Change, Outbox
-from bytelyst_sync.resolver import Resolver
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.rules.ids import is_local
 from bytelyst_sync.rules.prepare import prepared
-from bytelyst_sync.settlement import Settlement
+from bytelyst_sync.state.arrivals import Arrivals
+from bytelyst_sync.state.claims import Claims
+from bytelyst_sync.state.effects import Effects
+from bytelyst_sync.state.outbox import Change, Outbox
+from bytelyst_sync.state.resolver import Resolver
+from bytelyst_sync.state.settlement import Settlement
 from bytelyst_sync.storage import MemoryStorage, SQLiteStorage
 from bytelyst_sync.storage.schema import CONFLICTS, ITEMS, LINKS, OPEN, RECORDS, Lane
 from bytelyst_sync.transport.mapping import Answer

@@ -5,9 +5,9 @@ import random
 import pytest
 
 from bytelyst_sync import Dialect, EntityConfig, MemoryStorage, SyncConfig, SyncEngine
-from bytelyst_sync.reading import view_records
-from bytelyst_sync.replica import view_page
 from bytelyst_sync.rules.classify import Meaning
+from bytelyst_sync.state.reading import view_records
+from bytelyst_sync.state.replica import view_page
 from bytelyst_sync.storage.schema import RECORDS
 from bytelyst_sync.transport.mapping import Answer
 

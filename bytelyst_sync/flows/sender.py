@@ -13,9 +13,7 @@ from typing import Any
 
 import attrs
 
-from bytelyst_sync.claims import Claim
 from bytelyst_sync.clock import Clock
-from bytelyst_sync.credentials import Credentials
 from bytelyst_sync.entity import Entity
 from bytelyst_sync.errors import (
     AuthError,
@@ -25,10 +23,12 @@ from bytelyst_sync.errors import (
     SyncError,
     TransportError,
 )
+from bytelyst_sync.flows.credentials import Credentials
+from bytelyst_sync.flows.origin import OriginPause
 from bytelyst_sync.model import SyncOperation
-from bytelyst_sync.origin import OriginPause
 from bytelyst_sync.rules.backoff import parse_date
 from bytelyst_sync.rules.classify import Meaning
+from bytelyst_sync.state.claims import Claim
 from bytelyst_sync.transport.base import Request, Response, Transport
 from bytelyst_sync.transport.mapping import Answer, Mapper, failure
 from bytelyst_sync.transport.redirects import follow

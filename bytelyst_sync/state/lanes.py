@@ -12,10 +12,10 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from bytelyst_sync.effects import Effects, as_sync_item
 from bytelyst_sync.entity import Entities, Entity
 from bytelyst_sync.model import SyncOperation
 from bytelyst_sync.rules.ids import is_local
+from bytelyst_sync.state.effects import Effects, as_sync_item
 from bytelyst_sync.storage.base import Reader, Transaction
 from bytelyst_sync.storage.schema import ALIASES, ITEMS, LINKS, Item, Lane, Link
 

@@ -13,14 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 from bytelyst_sync.clock import Clock
-from bytelyst_sync.effects import Effects, Question
 from bytelyst_sync.entity import Entities, Entity
 from bytelyst_sync.errors import InvalidDataError, SyncError
+from bytelyst_sync.flows.notifier import Notifier, call_user
 from bytelyst_sync.model import Conflict
-from bytelyst_sync.notifier import Notifier, call_user
-from bytelyst_sync.resolver import Resolver, as_conflict
 from bytelyst_sync.rules.encode import encode
 from bytelyst_sync.rules.ids import record_key
+from bytelyst_sync.state.effects import Effects, Question
+from bytelyst_sync.state.resolver import Resolver, as_conflict
 from bytelyst_sync.storage.base import Storage, Transaction
 from bytelyst_sync.storage.schema import CONFLICTS
 

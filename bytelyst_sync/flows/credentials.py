@@ -16,7 +16,7 @@ import requests
 
 from bytelyst_sync.clock import FOREVER_S, Clock
 from bytelyst_sync.errors import AuthError, OfflineError
-from bytelyst_sync.notifier import call_user
+from bytelyst_sync.flows.notifier import call_user
 from bytelyst_sync.transport.base import Request
 
 __all__ = ["Credentials", "Refusal"]

@@ -14,10 +14,10 @@ from typing import Any
 import attrs
 
 from bytelyst_sync.entity import Entities
-from bytelyst_sync.lanes import change
 from bytelyst_sync.model import SyncOperation
-from bytelyst_sync.replica import server_state
-from bytelyst_sync.resolver import Resolver
+from bytelyst_sync.state.lanes import change
+from bytelyst_sync.state.replica import server_state
+from bytelyst_sync.state.resolver import Resolver
 from bytelyst_sync.storage.base import Reader, Transaction
 from bytelyst_sync.storage.schema import ASKED, CONFLICTS, ITEMS, Item, Lane
 

@@ -14,10 +14,14 @@ from typing import Any
 
 import attrs
 
-from bytelyst_sync.effects import Effects, as_sync_item
 from bytelyst_sync.entity import Entities, Entity
 from bytelyst_sync.errors import InvalidDataError, QueueFullError, RecordDeletedError
-from bytelyst_sync.lanes import (
+from bytelyst_sync.model import ItemState, SyncItem, SyncOperation
+from bytelyst_sync.rules.coalesce import Outcome, coalesce
+from bytelyst_sync.rules.encode import dumps, encode
+from bytelyst_sync.rules.ids import record_key
+from bytelyst_sync.state.effects import Effects, as_sync_item
+from bytelyst_sync.state.lanes import (
     PENDING,
     add,
     change,
@@ -31,12 +35,8 @@ from bytelyst_sync.lanes import (
     remove,
     resettle,
 )
-from bytelyst_sync.model import ItemState, SyncItem, SyncOperation
-from bytelyst_sync.replica import canonical_key, watching
-from bytelyst_sync.rules.coalesce import Outcome, coalesce
-from bytelyst_sync.rules.encode import dumps, encode
-from bytelyst_sync.rules.ids import record_key
-from bytelyst_sync.server_states import mark_stale
+from bytelyst_sync.state.replica import canonical_key, watching
+from bytelyst_sync.state.server_states import mark_stale
 from bytelyst_sync.storage.base import Reader, Transaction
 from bytelyst_sync.storage.schema import ALIASES, CONFLICTS, ITEMS, OPEN, RECORDS, Item, Lane
 

@@ -7,11 +7,11 @@ record left the filter, so one with queued edits is read instead. Runs in a stor
 
 from __future__ import annotations
 
-from bytelyst_sync.arrivals import Arrivals
-from bytelyst_sync.effects import Effects
 from bytelyst_sync.entity import Entity
-from bytelyst_sync.lanes import first
-from bytelyst_sync.server_states import mark_stale
+from bytelyst_sync.state.arrivals import Arrivals
+from bytelyst_sync.state.effects import Effects
+from bytelyst_sync.state.lanes import first
+from bytelyst_sync.state.server_states import mark_stale
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import RECORDS
 

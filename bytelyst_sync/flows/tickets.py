@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 
-from bytelyst_sync.effects import Effects
+from bytelyst_sync.state.effects import Effects
 
 __all__ = ["Ticket"]
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bytelyst_sync.effects import Effects
 from bytelyst_sync.entity import Entity
-from bytelyst_sync.lanes import is_frozen, items_of
 from bytelyst_sync.model import SyncOperation
-from bytelyst_sync.replica import watching
-from bytelyst_sync.resolver import Resolver
 from bytelyst_sync.rules.merge import same
 from bytelyst_sync.rules.versions import same_version
-from bytelyst_sync.server_states import DELETED, keep_beside, mark_stale, put_row, put_state
+from bytelyst_sync.state.effects import Effects
+from bytelyst_sync.state.lanes import is_frozen, items_of
+from bytelyst_sync.state.replica import watching
+from bytelyst_sync.state.resolver import Resolver
+from bytelyst_sync.state.server_states import DELETED, keep_beside, mark_stale, put_row, put_state
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import ITEMS, RECORDS, Item, Lane, Record
 

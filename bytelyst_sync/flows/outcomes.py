@@ -10,8 +10,8 @@ import threading
 from collections import OrderedDict
 from typing import TypeVar
 
-from bytelyst_sync.effects import Effects
 from bytelyst_sync.model import ItemState
+from bytelyst_sync.state.effects import Effects
 
 __all__ = ["Outcomes"]
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from bytelyst_sync.effects import as_sync_item
 from bytelyst_sync.entity import Entity
 from bytelyst_sync.model import SyncItem
-from bytelyst_sync.replica import view_page
 from bytelyst_sync.rules.merge import same_value
+from bytelyst_sync.state.effects import as_sync_item
+from bytelyst_sync.state.replica import view_page
 from bytelyst_sync.storage.base import Reader, Storage
 from bytelyst_sync.storage.schema import CONFLICTS, ITEMS, ConflictRow, Item, Lane
 

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from bytelyst_sync.effects import Effects
 from bytelyst_sync.entity import Entity
-from bytelyst_sync.lanes import items_of
 from bytelyst_sync.model import RecordChange, SyncOperation
 from bytelyst_sync.rules.patch import apply_patch
+from bytelyst_sync.state.effects import Effects
+from bytelyst_sync.state.lanes import items_of
 from bytelyst_sync.storage.base import Reader
 from bytelyst_sync.storage.schema import ALIASES, ITEMS, RECORDS, Item
 

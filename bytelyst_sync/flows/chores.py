@@ -11,14 +11,14 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from bytelyst_sync.arrivals import Arrivals
 from bytelyst_sync.clock import Clock
-from bytelyst_sync.effects import Effects
 from bytelyst_sync.entity import Entities, Entity
-from bytelyst_sync.puller import Puller
+from bytelyst_sync.flows.puller import Puller
+from bytelyst_sync.flows.sender import Sender
 from bytelyst_sync.rules.classify import Meaning
-from bytelyst_sync.sender import Sender
-from bytelyst_sync.server_states import mark_stale
+from bytelyst_sync.state.arrivals import Arrivals
+from bytelyst_sync.state.effects import Effects
+from bytelyst_sync.state.server_states import mark_stale
 from bytelyst_sync.storage.base import Reader, Storage, Transaction
 from bytelyst_sync.storage.schema import RECORDS
 from bytelyst_sync.transport.mapping import Mapper

@@ -13,13 +13,13 @@ from typing import Any
 import attrs
 
 from bytelyst_sync.clock import as_datetime
-from bytelyst_sync.effects import Effects
 from bytelyst_sync.errors import RecordDeletedError
-from bytelyst_sync.lanes import last, may_meet
 from bytelyst_sync.model import SyncItem, SyncOperation
-from bytelyst_sync.outbox import Change, Outbox, new_item_id
-from bytelyst_sync.replica import canonical_key
 from bytelyst_sync.rules.coalesce import Outcome, coalesce
+from bytelyst_sync.state.effects import Effects
+from bytelyst_sync.state.lanes import last, may_meet
+from bytelyst_sync.state.outbox import Change, Outbox, new_item_id
+from bytelyst_sync.state.replica import canonical_key
 from bytelyst_sync.storage.base import Storage, Transaction
 from bytelyst_sync.storage.schema import Item
 

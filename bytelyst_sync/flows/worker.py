@@ -19,19 +19,19 @@ import threading
 import traceback
 from collections.abc import Callable
 
-from bytelyst_sync.chores import Chores
-from bytelyst_sync.claims import Claims
 from bytelyst_sync.clock import Clock
-from bytelyst_sync.connectivity import Connectivity, Step
-from bytelyst_sync.credentials import Refusal
-from bytelyst_sync.deliverer import Deliverer
-from bytelyst_sync.effects import Effects
 from bytelyst_sync.errors import AuthError, EngineClosedError, StorageError
+from bytelyst_sync.flows.chores import Chores
+from bytelyst_sync.flows.connectivity import Connectivity, Step
+from bytelyst_sync.flows.credentials import Refusal
+from bytelyst_sync.flows.deliverer import Deliverer
+from bytelyst_sync.flows.origin import OriginPause
+from bytelyst_sync.flows.status import StatusBoard
+from bytelyst_sync.flows.tickets import Ticket
 from bytelyst_sync.model import SyncStatus
-from bytelyst_sync.origin import OriginPause
-from bytelyst_sync.status import StatusBoard
+from bytelyst_sync.state.claims import Claims
+from bytelyst_sync.state.effects import Effects
 from bytelyst_sync.storage.base import Storage
-from bytelyst_sync.tickets import Ticket
 
 __all__ = ["Worker"]
 

@@ -15,9 +15,7 @@ from typing import Protocol
 
 import attrs
 
-from bytelyst_sync.arrivals import Arrivals
 from bytelyst_sync.clock import FOREVER_S, Clock
-from bytelyst_sync.effects import Effects
 from bytelyst_sync.entity import Entities, Entity
 from bytelyst_sync.errors import (
     AuthError,
@@ -27,10 +25,12 @@ from bytelyst_sync.errors import (
     SyncError,
     TransportError,
 )
-from bytelyst_sync.sender import Sender
+from bytelyst_sync.flows.sender import Sender
+from bytelyst_sync.state.arrivals import Arrivals
+from bytelyst_sync.state.effects import Effects
+from bytelyst_sync.state.sweep import sweep_page
 from bytelyst_sync.storage.base import Reader, Storage, Transaction
 from bytelyst_sync.storage.schema import CURSOR_PREFIX, META, RECORDS, Meta
-from bytelyst_sync.sweep import sweep_page
 from bytelyst_sync.transport.base import Response
 from bytelyst_sync.transport.mapping import Mapper
 from bytelyst_sync.transport.paging import Page, Pager, Position, Route, Row, went_back

@@ -10,17 +10,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from bytelyst_sync.claims import Claim, Claims
 from bytelyst_sync.clock import FOREVER_S, Clock
-from bytelyst_sync.connectivity import Connectivity
-from bytelyst_sync.credentials import Refusal
-from bytelyst_sync.effects import Effects
+from bytelyst_sync.flows.connectivity import Connectivity
+from bytelyst_sync.flows.credentials import Refusal
+from bytelyst_sync.flows.origin import OriginPause
+from bytelyst_sync.flows.pipeline import Pipeline, Sent
+from bytelyst_sync.flows.status import StatusBoard
 from bytelyst_sync.model import SyncStatus
-from bytelyst_sync.origin import OriginPause
-from bytelyst_sync.pipeline import Pipeline, Sent
 from bytelyst_sync.rules.classify import Meaning
-from bytelyst_sync.settlement import Settlement
-from bytelyst_sync.status import StatusBoard
+from bytelyst_sync.state.claims import Claim, Claims
+from bytelyst_sync.state.effects import Effects
+from bytelyst_sync.state.settlement import Settlement
 from bytelyst_sync.storage.base import DeliveryRight, Reader, Storage, Transaction
 from bytelyst_sync.transport.mapping import Answer
 

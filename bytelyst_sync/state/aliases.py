@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from bytelyst_sync.effects import Effects
 from bytelyst_sync.entity import Entities, Entity
-from bytelyst_sync.lanes import PENDING, is_frozen, items_of, links_to, resettle
 from bytelyst_sync.rules.encode import dumps
+from bytelyst_sync.state.effects import Effects
+from bytelyst_sync.state.lanes import PENDING, is_frozen, items_of, links_to, resettle
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import ALIASES, ITEMS, LINKS, RECORDS, Alias, Item, Lane
 

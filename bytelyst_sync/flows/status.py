@@ -15,10 +15,10 @@ from typing import Any
 import attrs
 
 from bytelyst_sync.clock import Clock, as_datetime
-from bytelyst_sync.effects import Effects
 from bytelyst_sync.errors import StorageError
+from bytelyst_sync.flows.notifier import Notifier, Subscribers
 from bytelyst_sync.model import RecordChange, SyncStatus, SyncStatusInfo
-from bytelyst_sync.notifier import Notifier, Subscribers
+from bytelyst_sync.state.effects import Effects
 
 __all__ = ["StatusBoard", "Tally"]
 

@@ -10,22 +10,22 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from bytelyst_sync.aliases import adopt_server_id
-from bytelyst_sync.arrivals import Arrivals
-from bytelyst_sync.claims import Claim, claimed
-from bytelyst_sync.effects import Effects, as_sync_item
 from bytelyst_sync.entity import Entities, Entity
-from bytelyst_sync.lanes import change, first, items_of, let_earlier_ones_go, remove
 from bytelyst_sync.model import ItemState, SyncOperation
-from bytelyst_sync.outbox import new_item_id
-from bytelyst_sync.replica import watching
-from bytelyst_sync.resolver import Resolver
 from bytelyst_sync.rules.backoff import backoff
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.rules.merge import same, same_value
 from bytelyst_sync.rules.patch import apply_patch
 from bytelyst_sync.rules.versions import plain_version, same_version
-from bytelyst_sync.server_states import DELETED, mark_stale, put_state
+from bytelyst_sync.state.aliases import adopt_server_id
+from bytelyst_sync.state.arrivals import Arrivals
+from bytelyst_sync.state.claims import Claim, claimed
+from bytelyst_sync.state.effects import Effects, as_sync_item
+from bytelyst_sync.state.lanes import change, first, items_of, let_earlier_ones_go, remove
+from bytelyst_sync.state.outbox import new_item_id
+from bytelyst_sync.state.replica import watching
+from bytelyst_sync.state.resolver import Resolver
+from bytelyst_sync.state.server_states import DELETED, mark_stale, put_state
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import ITEMS, RECORDS, Item, Lane, Record
 from bytelyst_sync.transport.mapping import Answer

@@ -16,10 +16,10 @@ from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
-from bytelyst_sync.claims import Claim
 from bytelyst_sync.clock import Clock
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.rules.concurrency import Concurrency
+from bytelyst_sync.state.claims import Claim
 from bytelyst_sync.transport.mapping import Answer
 
 __all__ = ["InlinePipeline", "Pipeline", "ThreadedPipeline"]

@@ -11,18 +11,18 @@ from collections.abc import Callable
 from typing import Any
 
 from bytelyst_sync.clock import as_datetime
-from bytelyst_sync.effects import Effects, Question
 from bytelyst_sync.entity import Entities, Entity
-from bytelyst_sync.lanes import change, items_of, references, refers_ahead, remove
 from bytelyst_sync.model import Conflict, ConflictStrategy, ItemState, SyncOperation
-from bytelyst_sync.outbox import new_item_id
-from bytelyst_sync.replica import fold, server_state, watching
 from bytelyst_sync.rules.conflict import Decision, Sides, decide, real_conflicts
 from bytelyst_sync.rules.encode import dumps
 from bytelyst_sync.rules.merge import same, three_way
 from bytelyst_sync.rules.patch import compose, diff
 from bytelyst_sync.rules.times import record_time
-from bytelyst_sync.server_states import put_state
+from bytelyst_sync.state.effects import Effects, Question
+from bytelyst_sync.state.lanes import change, items_of, references, refers_ahead, remove
+from bytelyst_sync.state.outbox import new_item_id
+from bytelyst_sync.state.replica import fold, server_state, watching
+from bytelyst_sync.state.server_states import put_state
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import (
     ASKED,

@@ -1,0 +1,1 @@
+"""The flows: threads, and what they do with the state and the ports."""
