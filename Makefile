@@ -17,7 +17,7 @@ lock := import fcntl; fcntl.flock(9, fcntl.LOCK_EX)
 .PHONY: demo test lint types docs bench clean help FORCE
 
 help:
-	@echo 'make demo    watch a client and its server die and lose nothing (under a minute)'
+	@echo 'make demo    kills, outages and conflicts, and nothing lost (under a minute)'
 	@echo 'make test    run the tests'
 	@echo 'make lint    ruff: rules and format'
 	@echo 'make types   mypy, strict'
