@@ -203,7 +203,12 @@ class ThreadedPipeline:
                 claim = self._waiting.popleft()
                 self._under_way += 1
             began, cpu = self._clock.monotonic(), time.thread_time()
-            answer = self._send(claim)
+            try:
+                answer = self._send(claim)
+            except BaseException:
+                # the thread ends; what it was sending is taken over as after a crash
+                self._lose(current)
+                raise
             took, cpu = self._clock.monotonic() - began, time.thread_time() - cpu
             with self._lock:
                 self._under_way -= 1
@@ -211,6 +216,12 @@ class ThreadedPipeline:
                 self._concurrency.learn(took, cpu, busy=answer.meaning is Meaning.BUSY)
                 self._done.notify()
                 self._todo.notify(2)
+
+    def _lose(self, thread: threading.Thread) -> None:
+        with self._lock:
+            self._under_way -= 1
+            self._threads.discard(thread)
+            self._done.notify()
 
     def _may_begin(self) -> bool:
         return bool(self._waiting) and self._under_way < self._concurrency.limit

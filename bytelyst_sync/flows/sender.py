@@ -59,7 +59,19 @@ class Sender:
 
     def send(self, claim: Claim) -> Answer:
         """One attempt, with the reading that a conflict may need."""
-        return self._attempt(claim, self._mappers[claim.item.entity])
+        try:
+            return self._attempt(claim, self._mappers[claim.item.entity])
+        except Exception as error:  # noqa: BLE001
+            # a dialect's own steps may raise anything; whether something was sent is not known
+            kind = type(error).__name__
+            logger.warning("sending an item of %s raised %s", claim.item.entity, kind)
+            wrapped = TransportError(
+                f"{claim.item.entity} {claim.item.record}: sending raised {kind}: {error}",
+                entity=claim.item.entity,
+                record_id=claim.item.record,
+            )
+            wrapped.__cause__ = error
+            return failure(Meaning.UNKNOWN, wrapped)
 
     def _attempt(self, claim: Claim, mapper: Mapper) -> Answer:
         item = claim.item
