@@ -102,10 +102,10 @@ class SyncEngine:
         False if a request under way did not end in time; the store is then closed when it does.
         From a callback it asks the worker to stop and does not wait.
         """
+        deadline = self._clock.monotonic() + patience(timeout)
         with self._lock:
             self._closed = True
             runtime = self._runtime
-        deadline = self._clock.monotonic() + patience(timeout)
 
         def left() -> float:
             return 0.0 if in_callback() else max(0.1, deadline - self._clock.monotonic())

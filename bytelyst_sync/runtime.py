@@ -110,7 +110,7 @@ class Runtime:
             sender=sender,
             arrivals=arrivals,
             puller=self.puller,
-            publish=self.publish,
+            publish=self._delivered,
             new_effects=self.new_effects,
             clock=clock,
             interval=config.pull_interval,

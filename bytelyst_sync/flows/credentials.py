@@ -124,11 +124,6 @@ class Credentials:
             )
         return token
 
-    def after_fork(self) -> None:
-        """In a forked child: nobody is asking here."""
-        self._lock = threading.Condition(threading.Lock())
-        self._asking = False
-
 
 class Refusal:
     """Whether delivery pauses because the server refused the credentials (SPEC §4, row 401).

@@ -13,12 +13,11 @@ from typing import Any
 import attrs
 
 from bytelyst_sync.clock import as_datetime
-from bytelyst_sync.errors import RecordDeletedError
 from bytelyst_sync.model import SyncItem, SyncOperation
 from bytelyst_sync.rules.coalesce import Outcome, coalesce
 from bytelyst_sync.state.effects import Effects
 from bytelyst_sync.state.lanes import last, may_meet
-from bytelyst_sync.state.outbox import Change, Outbox, new_item_id
+from bytelyst_sync.state.outbox import Change, Outbox, deleted, new_item_id
 from bytelyst_sync.state.replica import canonical_key
 from bytelyst_sync.storage.base import Storage, Transaction
 from bytelyst_sync.storage.schema import Item
@@ -63,12 +62,7 @@ class Buffer:
         if tail is not None and change.entity.config.dedup != "none":
             meeting = coalesce(*tail, operation, data, change.entity.patch_rule)
             if meeting.outcome is Outcome.DELETED:
-                raise RecordDeletedError(
-                    f"{change.entity.name} {change.key} cannot be updated: its delete is queued; "
-                    "create it anew, or cancel the delete first",
-                    entity=change.entity.name,
-                    record_id=change.key,
-                )
+                raise deleted(change)
             if meeting.outcome is Outcome.NOTHING:
                 self._tails[place] = None
                 return None

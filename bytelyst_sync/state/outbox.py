@@ -40,7 +40,7 @@ from bytelyst_sync.state.server_states import mark_stale
 from bytelyst_sync.storage.base import Reader, Transaction
 from bytelyst_sync.storage.schema import ALIASES, CONFLICTS, ITEMS, OPEN, RECORDS, Item, Lane
 
-__all__ = ["Change", "Outbox", "new_item_id"]
+__all__ = ["Change", "Outbox", "deleted", "new_item_id", "repaired_by"]
 
 Json = dict[str, Any]
 CREATE, UPDATE, DELETE = SyncOperation.CREATE, SyncOperation.UPDATE, SyncOperation.DELETE
@@ -59,6 +59,16 @@ class Change:
     now: float
     digest: str | None = None
     """Given if it may collapse onto a queued create of equal content."""
+
+
+def deleted(change: Change) -> RecordDeletedError:
+    """The error for an update of a record whose delete is queued."""
+    return RecordDeletedError(
+        f"{change.entity.name} {change.key} cannot be updated: its delete is queued; "
+        "create it anew, or cancel the delete first",
+        entity=change.entity.name,
+        record_id=change.key,
+    )
 
 
 def new_item_id(seq: int) -> str:
@@ -103,12 +113,7 @@ class Outbox:
             return self._append(tx, new, tail)
         deleting = tail.operation == DELETE.value and tail.lane not in _DECIDING
         if deleting and new.operation is UPDATE:
-            raise RecordDeletedError(
-                f"{new.entity.name} {new.key} cannot be updated: its delete is queued; "
-                "create it anew, or cancel the delete first",
-                entity=new.entity.name,
-                record_id=new.key,
-            )
+            raise deleted(new)
         if not may_meet(tail):
             return self._append(tx, new, tail)
         return self._meet(tx, tail, new, effects)
@@ -344,7 +349,6 @@ class Outbox:
                 with watching(tx, entity, item.record, "local", effects):
                     changed = change(tx, item, fresh, links)
                     resettle(tx, changed, self._entities, effects)
-            effects.outcomes.pop(item.seq, None)
             count += 1
         return count
 

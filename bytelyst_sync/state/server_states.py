@@ -52,7 +52,6 @@ def put_state(
             version,
             stamp,
             seen if seen is not None else (old.seen if old is not None else 0),
-            gone=stamp if state is None else None,
         ),
     )
 

@@ -121,8 +121,6 @@ class Record(NamedTuple):
     beside_version: str | int | None = None
     stale: int | None = None
     """Set: the server's state must be read again."""
-    gone: int | None = None
-    """``stamp``, if it was deleted."""
 
 
 class Alias(NamedTuple):
@@ -191,7 +189,7 @@ RECORDS: Table[Record] = Table(
     "records",
     Record,
     key=("entity", "record"),
-    indexes={"stale": ("entity", "stale"), "gone": ("entity", "gone")},
+    indexes={"stale": ("entity", "stale")},
 )
 ALIASES: Table[Alias] = Table("aliases", Alias, key=("entity", "local"))
 CONFLICTS: Table[ConflictRow] = Table(

@@ -48,7 +48,6 @@ _RECORDS = st.builds(
     beside=st.none(),
     beside_version=st.none(),
     stale=st.none() | st.integers(0, 2),
-    gone=st.none() | st.integers(0, 2),
 )
 _STEPS = st.lists(
     st.tuples(st.just(ITEMS), _ITEMS) | st.tuples(st.just(RECORDS), _RECORDS),

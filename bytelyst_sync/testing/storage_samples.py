@@ -109,7 +109,6 @@ SAMPLES: dict[str, list[Any]] = {
             number,
             number,
             stale=1 if number % 2 else None,
-            gone=number if number % 3 == 0 else None,
         )
         for number, (entity, record) in enumerate(product(("notes", "tasks"), "abcd"))
     ],

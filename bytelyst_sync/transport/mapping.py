@@ -245,11 +245,7 @@ class Mapper:
         record = None
         if found is not None and (self.dialect.partial_answer or self._is_record(key, found)):
             record = found
-        version = (
-            self.version_of(found, response)
-            if found is not None
-            else (self._header_version(response))
-        )
+        version = self.version_of(found, response)
         return Answer(
             meaning=Meaning.DELIVERED,
             record=record,
@@ -330,9 +326,6 @@ class Mapper:
             if isinstance(value, (str, int)) and not isinstance(value, bool) and value != "":
                 return value
         return None
-
-    def _header_version(self, response: Response) -> Version:
-        return self.version_of(None, response)
 
     # --- errors
 
