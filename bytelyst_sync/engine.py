@@ -1,4 +1,7 @@
-"""The facade: every public call, thin. What it does is decided below."""
+"""The facade: every public call, thin. What it does is decided below.
+
+It is as long as the public interface: a docstring and a line or two for each call.
+"""
 
 from __future__ import annotations
 
