@@ -173,9 +173,7 @@ class Deliverer:
         del self._unsettled[: len(sent)], self._unsent[: len(unsent)]
         self.trouble = self.trouble or effects.errors > 0
         for item in effects.failed:
-            logger.warning(
-                "a %s of %s failed and waits for a decision", item.operation, item.entity
-            )
+            logger.warning("%s of %s failed and waits for a decision", item.operation, item.entity)
         if effects.conflicts:
             logger.info("%d conflict(s) met", effects.conflicts)
         self._publish(effects)

@@ -169,10 +169,11 @@ WRONG = {
     "session": f"def made(): raise OSError\nengine = make(session_factory=made)\n{PUSH}",
     "callback": f"engine = make()\nengine.on_status_change(lambda info: 1 / 0)\n{PUSH}",
     "queue-gone": f"""
-import os, shutil
+import os
 engine = make(auto_flush=False)
 {PUSH}
-shutil.rmtree(os.path.dirname(sys.argv[2]))
+directory = os.path.dirname(sys.argv[2])
+os.rename(directory, directory + "-gone")
 """,
     "nobody-there": f"engine = make(base_url='http://127.0.0.1:9')\n{PUSH}",
 }
