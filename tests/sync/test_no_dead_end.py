@@ -11,10 +11,11 @@ from bytelyst_sync import (
     EngineClosedError,
     EntityConfig,
     OfflineError,
+    SQLiteStorage,
     TransportError,
     create_sync_engine,
 )
-from bytelyst_sync.testing import Reply
+from bytelyst_sync.testing import Reply, Stall
 from bytelyst_sync.transport.base import Response
 
 
@@ -254,3 +255,33 @@ def test_a_paused_engine_stays_so_in_a_forked_child(new_engine, wire):
 def test_a_misspelt_setting_is_an_error_of_the_tree():
     with pytest.raises(ValueError, match="entitys"):
         create_sync_engine(base_url="http://x", entitys={}, storage=":memory:")
+
+
+class Counting:
+    """A store that counts the rounds of its engine's worker."""
+
+    def __init__(self, store):
+        self.store = store
+        self.rounds = 0
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def changes(self):
+        self.rounds += 1
+        return self.store.changes()
+
+
+def test_who_waits_for_another_deliverer_does_not_spin(new_engine, server, tmp_path):
+    path = tmp_path / "queue.db"
+    store = Counting(SQLiteStorage(path))
+    options = {"auto_flush": True, "retry_delay": 0.02, "max_retry_delay": 0.02}
+    sending = new_engine(server.url, storage=path, **options)
+    server.script(Reply(500), Stall(1.5), match="POST")
+    sending.push_many("notes", [{"id": "1"}, {"id": "2"}])
+    assert server.wait_for(lambda: server.in_flight and len(server.requests) == 1)
+    # the first item is due again, the second one is under way and holds the right
+    waiting = new_engine(server.url, storage=store, **options)
+    waiting.start()
+    assert server.wait_for(lambda: len(server.records("notes")) == 2, timeout=20)
+    assert 0 < store.rounds < 30
