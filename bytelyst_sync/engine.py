@@ -34,11 +34,10 @@ from bytelyst_sync.model import (
 from bytelyst_sync.rules.ids import record_key
 from bytelyst_sync.rules.prepare import as_operation, prepared
 from bytelyst_sync.runtime import Runtime
-from bytelyst_sync.state.effects import Effects, as_sync_item
+from bytelyst_sync.state.effects import Effects, as_conflict, as_sync_item
 from bytelyst_sync.state.outbox import Change, repaired_by
 from bytelyst_sync.state.reading import conflict_rows, queued_items, view_records
 from bytelyst_sync.state.replica import canonical_key, view
-from bytelyst_sync.state.resolver import as_conflict
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import CONFLICTS
 

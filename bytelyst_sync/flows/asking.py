@@ -19,8 +19,8 @@ from bytelyst_sync.flows.notifier import Notifier, call_user
 from bytelyst_sync.model import Conflict
 from bytelyst_sync.rules.encode import encode
 from bytelyst_sync.rules.ids import record_key
-from bytelyst_sync.state.effects import Effects, Question
-from bytelyst_sync.state.resolver import Resolver, as_conflict
+from bytelyst_sync.state.effects import Effects, Question, as_conflict
+from bytelyst_sync.state.resolver import Resolver
 from bytelyst_sync.storage.base import Storage, Transaction
 from bytelyst_sync.storage.schema import CONFLICTS
 

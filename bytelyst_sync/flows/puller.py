@@ -7,7 +7,6 @@ decides: a page is committed only if the cursor it was fetched with is still the
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -27,10 +26,11 @@ from bytelyst_sync.errors import (
 )
 from bytelyst_sync.flows.sender import Sender
 from bytelyst_sync.state.arrivals import Arrivals
+from bytelyst_sync.state.cursors import Stored, load, store, stored_at
 from bytelyst_sync.state.effects import Effects
 from bytelyst_sync.state.sweep import sweep_page
 from bytelyst_sync.storage.base import Reader, Storage, Transaction
-from bytelyst_sync.storage.schema import CURSOR_PREFIX, META, RECORDS, Meta
+from bytelyst_sync.storage.schema import RECORDS
 from bytelyst_sync.transport.base import Response
 from bytelyst_sync.transport.mapping import Mapper
 from bytelyst_sync.transport.paging import Page, Pager, Position, Route, Row, went_back
@@ -63,22 +63,6 @@ class Pulled:
         self.pulled += effects.pulled
         self.conflicts += effects.conflicts
         self.sighted += effects.sighted
-
-
-@attrs.frozen
-class Stored:
-    """What the store knows of an entity's pull. ``full`` is the number at which the listing that
-    is under way began, ``None`` between listings.
-    """
-
-    cursor: str | None = None
-    full: int | None = None
-    text: str | None = None
-
-    @property
-    def begun(self) -> bool:
-        """Whether there is anything to go on from."""
-        return self.cursor is not None or self.full is not None
 
 
 class Note(Protocol):
@@ -278,7 +262,7 @@ class Puller:
             chunk = rows[start : start + _ROWS_PER_COMMIT]
             follow = stored
             if cursor is not None and start + _ROWS_PER_COMMIT >= len(rows):
-                follow = _stored(cursor, stored.full)
+                follow = stored_at(cursor, stored.full)
             effects = self._commit_rows(entity, stored, follow, chunk, began)
             stored = follow
             self._tell(effects, done)
@@ -287,7 +271,7 @@ class Puller:
     def _finish(self, entity: Entity, stored: Stored, cursor: str | None, done: Pulled) -> None:
         """Stores the cursor if that is still to be done; sweeps after a listing of everything."""
         if cursor != stored.cursor:
-            follow = _stored(cursor, stored.full)
+            follow = stored_at(cursor, stored.full)
             self._commit_rows(entity, stored, follow, [], 0)
             stored = follow
         if stored.full is not None:
@@ -314,7 +298,7 @@ class Puller:
                 )
                 effects.pulled += news
             if follow.text != stored.text:
-                _put_meta(tx, entity, follow)
+                store(tx, entity, follow)
             return effects
 
         return self._storage.write(work)
@@ -336,7 +320,7 @@ class Puller:
                 now = self._clock.wall()
                 end = sweep_page(tx, entity, self._arrivals, full, bound, effects, now)
                 if end is None:
-                    _put_meta(tx, entity, _stored(stored.cursor, None))
+                    store(tx, entity, stored_at(stored.cursor, None))
                 return effects, end
 
             effects, after = self._storage.write(work)
@@ -354,48 +338,23 @@ class Puller:
         """What is stored; a listing of everything is begun where there is no cursor, or anew."""
 
         def work(tx: Transaction) -> Stored:
-            stored = _load(tx, entity)
+            stored = load(tx, entity)
             if stored.begun and not anew:
                 return stored
-            stored = _stored(None, tx.next_number())
-            _put_meta(tx, entity, stored)
+            stored = stored_at(None, tx.next_number())
+            store(tx, entity, stored)
             return stored
 
-        stored = self._storage.read(lambda tx: _load(tx, entity))
+        stored = self._storage.read(lambda tx: load(tx, entity))
         return stored if stored.begun and not anew else self._storage.write(work)
 
     def _check(self, tx: Reader, entity: Entity, stored: Stored) -> None:
-        if _load(tx, entity).text != stored.text:
+        if load(tx, entity).text != stored.text:
             raise _OvertakenError
 
 
 def _never() -> bool:
     return False
-
-
-def _stored(cursor: str | None, full: int | None) -> Stored:
-    return Stored(cursor, full, json.dumps({"cursor": cursor, "full": full}))
-
-
-def _meta_name(entity: Entity) -> str:
-    return CURSOR_PREFIX + entity.name
-
-
-def _load(tx: Reader, entity: Entity) -> Stored:
-    row = tx.get(META, _meta_name(entity))
-    if row is None:
-        return Stored()
-    value = json.loads(row.value)
-    return Stored(value["cursor"], value["full"], row.value)
-
-
-def _put_meta(tx: Transaction, entity: Entity, stored: Stored) -> None:
-    new = Meta(_meta_name(entity), stored.text or "")
-    old = tx.get(META, new.name)
-    if old is None:
-        tx.insert(META, new)
-    else:
-        tx.replace(META, old, new)
 
 
 def _any_unseen(tx: Reader, entity: Entity, full: int) -> bool:

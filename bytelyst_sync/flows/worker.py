@@ -1,9 +1,9 @@
 """The worker: one daemon thread, one loop, one interruptible wait.
 
 Who owns what. The worker's thread alone uses the deliverer, connectivity, the origin's pause and
-everything else without a lock in its name. ``_lock`` guards what other threads hand to it: the
-flags ``_woken``, ``_closing``, ``_paused`` and ``_heard``, and the list of flush tickets; only
-assignments happen under it. Storage, network and user code are used outside of it.
+everything else without a lock in its name. ``_lock`` guards ``_woken``, ``_closing``, ``_heard``
+and the list of flush tickets, for the length of an assignment; ``_paused`` is a plain flag.
+Storage, network and user code are used outside of it.
 
 The right to deliver is held only while something is being sent: an engine that is idle, offline,
 paused or told to wait leaves the queue to other processes.
@@ -25,6 +25,7 @@ from bytelyst_sync.flows.chores import Chores
 from bytelyst_sync.flows.connectivity import Connectivity, Step
 from bytelyst_sync.flows.credentials import Refusal
 from bytelyst_sync.flows.deliverer import Deliverer
+from bytelyst_sync.flows.lookout import Lookout
 from bytelyst_sync.flows.origin import OriginPause
 from bytelyst_sync.flows.status import StatusBoard
 from bytelyst_sync.flows.tickets import Ticket
@@ -41,7 +42,6 @@ _POLL_S = 0.4
 """How often other processes' pushes, and a right that became free, are looked for."""
 _YIELD_AFTER_S = 5.0
 _YIELD_S = 0.8
-_MAX_CRASH_WAIT_S = 30.0
 
 
 class Worker:
@@ -70,8 +70,7 @@ class Worker:
         self._origin = origin
         self._board = board
         self._clock = clock
-        self._chores = chores
-        self._knock = knock
+        self._chores, self._knock = chores, knock
         self._auto_flush = auto_flush
         self._lock = threading.Condition(threading.Lock())
         self._woken = False
@@ -83,10 +82,8 @@ class Worker:
         self._after_exit: Callable[[], None] | None = None
         self._hindered = False
         """Whether the last round ended with a reason not to send, which no push changes."""
-        self._changes: object = None
+        self._lookout = Lookout(storage, claims, board)
         self._crashes = 0
-        self._foreign: list[str] = []
-        self._reported: set[str] = set()
 
     # --- from any thread
 
@@ -121,8 +118,7 @@ class Worker:
             if self._closing:
                 raise EngineClosedError("the engine was closed; make a new one")
             self._tickets.append(ticket)
-            self._woken = True
-            self._lock.notify_all()
+        self.wake()
 
     def drop(self, ticket: Ticket) -> None:
         """A flush no longer waits."""
@@ -137,10 +133,8 @@ class Worker:
 
     def pause(self, paused: bool) -> None:
         """Stops sending after the requests under way, or goes on."""
-        with self._lock:
-            self._paused = paused
-            self._woken = True
-            self._lock.notify_all()
+        self._paused = paused
+        self.wake()
 
     def hear(self, online: bool) -> None:
         """A pull in another thread reached the network, or found none."""
@@ -149,8 +143,7 @@ class Worker:
             if online is not known:
                 self._board.online = online
                 self._heard = online
-                self._woken = True
-                self._lock.notify_all()
+        self.wake()
 
     @property
     def wanted(self) -> bool:
@@ -196,7 +189,7 @@ class Worker:
             self._crashes = 0
         except Exception as error:  # noqa: BLE001 - the thread survives whatever happens
             self._crashes += 1
-            wait = min(_MAX_CRASH_WAIT_S, 0.1 * 2.0 ** min(self._crashes, 10))
+            wait = min(30.0, 0.1 * 2.0 ** min(self._crashes, 10))
             self._survive(error, wait)
         return wait
 
@@ -238,8 +231,7 @@ class Worker:
     def _round(self) -> float:
         """Does what can be done now; returns seconds to wait unless woken."""
         self._take_in_what_was_heard()
-        self._look_for_notices()
-        self._look_for_unknown_entities()
+        self._lookout.look()
         hindrance = self._hindrance()
         self._hindered = False
         if hindrance is None:
@@ -264,8 +256,8 @@ class Worker:
         held = self._clock.monotonic() - self._deliverer.held_since
         if held < _YIELD_AFTER_S:
             return
-        self._look_for_unknown_entities()
-        if not self._foreign:
+        self._lookout.look()
+        if not self._lookout.foreign:
             return
         self._deliverer.gather(self._stopped)
         self._deliverer.commit(room=0)
@@ -373,26 +365,6 @@ class Worker:
             except AuthError as error:
                 self._board.note_error(str(error))
         return not self._refusal.active
-
-    def _look_for_notices(self) -> None:
-        notice = self._storage.notice
-        if notice is not None and notice not in self._reported:
-            self._reported.add(notice)
-            logger.error("%s", notice)
-            self._board.note_error(notice, passing=False)
-
-    def _look_for_unknown_entities(self) -> None:
-        token = self._storage.changes()
-        if token == self._changes:
-            return
-        self._changes = token
-        self._foreign = self._storage.read(self._claims.unknown_entities)
-        for name in self._foreign:
-            if name not in self._reported:
-                self._reported.add(name)
-                message = "items of entity %r wait for an engine that has it configured"
-                logger.warning(message, name)
-                self._board.note_error(message % name, passing=False)
 
     # --- tickets and status
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import attrs
 
 from bytelyst_sync.clock import as_datetime
-from bytelyst_sync.model import ItemState, RecordChange, SyncItem, SyncOperation
-from bytelyst_sync.storage.schema import Item, Lane
+from bytelyst_sync.model import Conflict, ItemState, RecordChange, SyncItem, SyncOperation
+from bytelyst_sync.storage.schema import ConflictRow, Item, Lane
 
-__all__ = ["Effects", "Question", "as_sync_item"]
+__all__ = ["Effects", "Question", "as_conflict", "as_sync_item"]
 
+Json = dict[str, Any]
 _STATES = {
     Lane.SENDING: ItemState.SENDING,
     Lane.FAILED: ItemState.FAILED,
@@ -65,4 +67,26 @@ def as_sync_item(item: Item, state: ItemState | None = None) -> SyncItem:
         base_version=None if item.version is None else str(item.version),
         next_attempt=None if item.due is None else as_datetime(item.due),
         place=item.seq,
+    )
+
+
+def as_conflict(row: ConflictRow) -> Conflict:
+    """The public value of a row."""
+
+    def value(text: str | None) -> Json | None:
+        found: Json | None = None if text is None else json.loads(text)
+        return found
+
+    return Conflict(
+        id=str(row.number),
+        entity=row.entity,
+        record_id=row.record,
+        operation=SyncOperation(row.operation),
+        local=value(row.local),
+        remote=value(row.remote),
+        base=value(row.base),
+        local_time=as_datetime(row.local_time),
+        remote_time=None if row.remote_time is None else as_datetime(row.remote_time),
+        fields=tuple(json.loads(row.fields)),
+        resolution=row.resolution,
     )

@@ -10,7 +10,6 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from bytelyst_sync.clock import as_datetime
 from bytelyst_sync.entity import Entities, Entity
 from bytelyst_sync.model import Conflict, ConflictStrategy, ItemState, SyncOperation
 from bytelyst_sync.rules.conflict import Decision, Sides, decide, real_conflicts
@@ -35,7 +34,7 @@ from bytelyst_sync.storage.schema import (
     Lane,
 )
 
-__all__ = ["Resolver", "as_conflict"]
+__all__ = ["Resolver"]
 
 Json = dict[str, Any]
 _MAX_ROUNDS = 5
@@ -384,26 +383,4 @@ def _side(answer: Json | str) -> str:
 def _settled(tx: Transaction, row: ConflictRow, side: str, now: float) -> ConflictRow:
     return row._replace(
         open=None, stage=SETTLED, resolution=side, closed=tx.next_number(), closed_time=now
-    )
-
-
-def as_conflict(row: ConflictRow) -> Conflict:
-    """The public value of a row."""
-
-    def value(text: str | None) -> Json | None:
-        found: Json | None = None if text is None else json.loads(text)
-        return found
-
-    return Conflict(
-        id=str(row.number),
-        entity=row.entity,
-        record_id=row.record,
-        operation=SyncOperation(row.operation),
-        local=value(row.local),
-        remote=value(row.remote),
-        base=value(row.base),
-        local_time=as_datetime(row.local_time),
-        remote_time=None if row.remote_time is None else as_datetime(row.remote_time),
-        fields=tuple(json.loads(row.fields)),
-        resolution=row.resolution,
     )
