@@ -10,6 +10,7 @@ import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bytelyst_sync.batch import BatchFormat
 from bytelyst_sync.config import EntityConfig, SyncConfig
 from bytelyst_sync.dialect import Dialect
 from bytelyst_sync.errors import (
@@ -52,6 +53,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AuthError",
+    "BatchFormat",
     "ConfigError",
     "Conflict",
     "ConflictStrategy",

@@ -7,7 +7,7 @@ import attrs
 from bytelyst_sync.config import EntityConfig, OnConflict, SyncConfig
 from bytelyst_sync.dialect import Dialect
 from bytelyst_sync.errors import UnknownEntityError
-from bytelyst_sync.model import ConflictStrategy
+from bytelyst_sync.model import ConflictStrategy, SyncOperation
 
 __all__ = ["Entities", "Entity", "at_least_once", "compile_entities"]
 
@@ -38,6 +38,18 @@ class Entity:
     def server_ids(self) -> bool:
         """Whether the server gives the ids."""
         return self.config.id_source == "server"
+
+    def needs_state(self, operation: SyncOperation) -> bool:
+        """Whether such a write is made from, or compared with, the server's state."""
+        if not self.replica or operation is SyncOperation.CREATE:
+            return False
+        full = self.dialect.patch == "full" and operation is SyncOperation.UPDATE
+        return full or self.dialect.check_before_write or self.must_name_version(operation)
+
+    def must_name_version(self, operation: SyncOperation) -> bool:
+        """Whether the version is part of what is sent, and not only a condition beside it."""
+        place = self.dialect.version_place(operation.value) or ""
+        return place.startswith(("body:", "query:")) and operation is not SyncOperation.CREATE
 
     @property
     def patch_rule(self) -> str:

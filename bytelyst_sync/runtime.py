@@ -22,6 +22,7 @@ from bytelyst_sync.flows.deliverer import Deliverer
 from bytelyst_sync.flows.notifier import call_user
 from bytelyst_sync.flows.origin import OriginPause
 from bytelyst_sync.flows.outcomes import Outcomes
+from bytelyst_sync.flows.parcels import Packer
 from bytelyst_sync.flows.pipeline import InlinePipeline, Pipeline, ThreadedPipeline
 from bytelyst_sync.flows.puller import Puller
 from bytelyst_sync.flows.sender import Sender
@@ -39,6 +40,7 @@ from bytelyst_sync.storage.base import Reader
 from bytelyst_sync.storage.once import StorageOnce
 from bytelyst_sync.storage.schema import ITEMS, Lane
 from bytelyst_sync.transport.base import Request, Transport
+from bytelyst_sync.transport.batches import batches_of
 from bytelyst_sync.transport.http import HttpTransport
 from bytelyst_sync.transport.mapping import Mapper
 from bytelyst_sync.transport.redirects import is_portal
@@ -85,7 +87,8 @@ class Runtime:
         provider = config.auth if is_token_provider(config.auth) else None
         credentials = self.credentials = Credentials(provider)
         mappers = {name: Mapper(each, config, clock.wall) for name, each in entities.items()}
-        sender = Sender(self.transport, mappers, credentials, clock, self.origin)
+        packer = Packer(mappers, batches_of(mappers))
+        sender = Sender(self.transport, mappers, credentials, clock, self.origin, packer)
         self.asker = Asker(
             self.storage, entities, self.resolver, self.publish, self.new_effects, clock, self.wake
         )
@@ -129,7 +132,7 @@ class Runtime:
             storage=self.storage,
             claims=self.claims,
             settlement=settlement,
-            pipeline=lambda: _pipeline(config, sender, clock),
+            pipeline=lambda: _pipeline(config, sender, packer, clock),
             connectivity=connectivity,
             refusal=refusal,
             origin=self.origin,
@@ -211,7 +214,9 @@ class Runtime:
         connect, read = self.config.timeout
         limits = (min(connect, _PROBE_TIMEOUT_S), min(read, _PROBE_TIMEOUT_S))
         url = self.config.base_url
-        request = Request("HEAD", url, timeout=limits, authorize=False)
+        # some servers send a body after the answer to a HEAD: this connection is not used again
+        headers = {"Connection": "close"}
+        request = Request("HEAD", url, headers, timeout=limits, authorize=False)
         try:
             return not is_portal(self.transport.send(request), url)
         except SyncError:
@@ -264,10 +269,10 @@ def _storage(config: SyncConfig) -> Storage:
     return storage
 
 
-def _pipeline(config: SyncConfig, sender: Sender, clock: Clock) -> Pipeline:
+def _pipeline(config: SyncConfig, sender: Sender, packer: Packer, clock: Clock) -> Pipeline:
     if config.workers == 1:
-        return InlinePipeline(sender.send, clock, config.batch_size)
-    return ThreadedPipeline(sender.send, clock, config.workers, config.batch_size)
+        return InlinePipeline(sender.send, packer, clock, config.batch_size)
+    return ThreadedPipeline(sender.send, packer, clock, config.workers, config.batch_size)
 
 
 def _transport(config: SyncConfig) -> Transport:

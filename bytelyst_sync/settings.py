@@ -16,7 +16,7 @@ from bytelyst_sync.errors import ConfigError
 __all__ = ["as_dialect", "known_settings", "read_environment"]
 
 _PREFIX = "BYTELYST_SYNC_"
-_PRESETS = ("rest",)
+_PRESETS = ("rest", "kinto", "drf", "json_server", "couchdb")
 
 
 def known_settings(given: Mapping[str, Any], kind: type, path: str = "") -> dict[str, Any]:

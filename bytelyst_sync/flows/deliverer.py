@@ -14,7 +14,8 @@ from bytelyst_sync.clock import FOREVER_S, Clock
 from bytelyst_sync.flows.connectivity import Connectivity
 from bytelyst_sync.flows.credentials import Refusal
 from bytelyst_sync.flows.origin import OriginPause
-from bytelyst_sync.flows.pipeline import Pipeline, Sent
+from bytelyst_sync.flows.parcels import Sent
+from bytelyst_sync.flows.pipeline import Pipeline
 from bytelyst_sync.flows.status import StatusBoard
 from bytelyst_sync.model import SyncStatus
 from bytelyst_sync.rules.classify import Meaning
@@ -22,7 +23,7 @@ from bytelyst_sync.state.claims import Claim, Claims
 from bytelyst_sync.state.effects import Effects
 from bytelyst_sync.state.settlement import Settlement
 from bytelyst_sync.storage.base import DeliveryRight, Reader, Storage, Transaction
-from bytelyst_sync.transport.mapping import Answer
+from bytelyst_sync.transport.answers import Answer
 
 __all__ = ["Deliverer"]
 
@@ -203,8 +204,12 @@ class Deliverer:
     def _collect(self, stopped: Callable[[], bool]) -> None:
         sent = self._pipe.collect(stopped)
         self._unsettled += sent
+        unreached = False
         for _, answer in sent:
-            self._digest(answer)
+            # a batch that met no network is one attempt, not as many as it carried
+            if not (unreached and answer.meaning in _NO_NETWORK):
+                self._digest(answer)
+            unreached = answer.meaning in _NO_NETWORK
 
     def _digest(self, answer: Answer) -> None:
         if answer.error is not None:

@@ -15,8 +15,8 @@ from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.rules.clock_offset import ClockOffset
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import META, Meta
+from bytelyst_sync.transport.answers import Answer
 from bytelyst_sync.transport.base import Response
-from bytelyst_sync.transport.mapping import Answer
 
 __all__ = ["OriginPause"]
 

@@ -1,4 +1,4 @@
-"""Claims on their way to the server: one at a time, or several on threads.
+"""Claims on their way to the server: one request at a time, or several on threads.
 
 Both kinds have the same four verbs, so that the worker has one loop. ``submit`` takes claims,
 ``collect`` brings back some that have an answer, ``abandon`` hands back those not begun, and
@@ -17,15 +17,14 @@ from collections.abc import Callable
 from typing import Protocol
 
 from bytelyst_sync.clock import Clock
+from bytelyst_sync.flows.parcels import Outcome, Packer, Parcel, Sent
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.rules.concurrency import Concurrency
 from bytelyst_sync.state.claims import Claim
-from bytelyst_sync.transport.mapping import Answer
 
 __all__ = ["InlinePipeline", "Pipeline", "ThreadedPipeline"]
 
-Sent = tuple[Claim, Answer]
-Send = Callable[[Claim], Answer]
+Send = Callable[[Parcel], Outcome]
 _SLICE_S = 0.05
 """How long answers are gathered before they are settled in one commit."""
 _IDLE_THREAD_S = 10.0
@@ -63,27 +62,29 @@ class Pipeline(Protocol):
 class InlinePipeline:
     """Sends on the worker's own thread."""
 
-    def __init__(self, send: Send, clock: Clock, batch_size: int) -> None:
+    def __init__(self, send: Send, packer: Packer, clock: Clock, batch_size: int) -> None:
         self._send = send
+        self._packer = packer
         self._clock = clock
         self._batch_size = batch_size
-        self._waiting: deque[Claim] = deque()
+        self._waiting: deque[Parcel] = deque()
         self._typical_s = _SLICE_S
 
     @property
     def in_flight(self) -> int:
         """Claims not yet sent."""
-        return len(self._waiting)
+        return sum(map(len, self._waiting))
 
     def room(self) -> int:
-        """About a slice's worth, once all before it is sent."""
+        """About a slice's worth, once all before it is sent; at least what fills a request."""
         if self._waiting:
             return 0
-        return max(1, min(self._batch_size, int(_SLICE_S / max(self._typical_s, 1e-5))))
+        per_slice = int(_SLICE_S / max(self._typical_s, 1e-5))
+        return min(self._batch_size, max(self._packer.capacity, per_slice))
 
     def submit(self, claims: list[Claim]) -> None:
         """Takes claims."""
-        self._waiting.extend(claims)
+        self._waiting.extend(self._packer.pack(claims))
 
     def collect(self, stopped: Callable[[], bool]) -> list[Sent]:
         """Sends for a slice of time, or until an answer needs attention."""
@@ -91,18 +92,19 @@ class InlinePipeline:
         monotonic = self._clock.monotonic
         began = now = monotonic()
         while self._waiting and not stopped():
-            claim = self._waiting.popleft()
-            answer = self._send(claim)
-            sent.append((claim, answer))
+            parcel = self._waiting.popleft()
+            outcome = self._send(parcel)
+            sent += outcome.sent
+            self._waiting.extendleft(reversed(outcome.instead))
             before, now = now, monotonic()
-            self._typical_s += (now - before - self._typical_s) * 0.25
-            if answer.meaning is not Meaning.DELIVERED or now - began >= _SLICE_S:
+            self._typical_s += ((now - before) / len(parcel) - self._typical_s) * 0.25
+            if _is_urgent(outcome.sent) or now - began >= _SLICE_S:
                 break
         return sent
 
     def abandon(self) -> list[Claim]:
         """Hands back what has not been sent."""
-        left = list(self._waiting)
+        left = [claim for parcel in self._waiting for claim in parcel]
         self._waiting.clear()
         return left
 
@@ -114,16 +116,21 @@ class InlinePipeline:
 class ThreadedPipeline:
     """Sends on up to ``workers`` threads, as many as the server and the interpreter bear."""
 
-    def __init__(self, send: Send, clock: Clock, workers: int, batch_size: int) -> None:
+    def __init__(
+        self, send: Send, packer: Packer, clock: Clock, workers: int, batch_size: int
+    ) -> None:
         self._send = send
+        self._packer = packer
         self._clock = clock
         self._batch_size = batch_size
         self._lock = threading.Lock()
         self._todo = threading.Condition(self._lock)
         self._done = threading.Condition(self._lock)
-        self._waiting: deque[Claim] = deque()
+        self._waiting: deque[Parcel] = deque()
         self._answered: list[Sent] = []
-        self._under_way = 0
+        self._requests = 0
+        self._open = 0
+        """Claims that are neither answered nor handed back."""
         self._closing = False
         self._threads: set[threading.Thread] = set()
         self._concurrency = Concurrency(workers)
@@ -132,26 +139,31 @@ class ThreadedPipeline:
     def in_flight(self) -> int:
         """Claims taken and not collected."""
         with self._lock:
-            return len(self._waiting) + self._under_way + len(self._answered)
+            return self._open + len(self._answered)
 
     def room(self) -> int:
         """Enough that no thread runs dry before the next commit."""
         with self._lock:
             typical = max(self._concurrency.typical_s, 1e-4)
-            per_thread = 1 + int(_SLICE_S / typical)
+            per_thread = (1 + int(_SLICE_S / typical)) * self._packer.capacity
             wanted = min(self._batch_size, self._concurrency.limit * per_thread)
-            return max(0, wanted - len(self._waiting) - self._under_way)
+            return max(0, wanted - self._open)
 
     def submit(self, claims: list[Claim]) -> None:
         """Takes claims and sees that there are threads for them."""
+        parcels = self._packer.pack(claims)
         with self._lock:
-            self._waiting.extend(claims)
-            missing = min(len(self._waiting), self._concurrency.limit) - len(self._threads)
-            for _ in range(missing):
-                thread = threading.Thread(target=self._run, name="bytelyst-sync-send", daemon=True)
-                self._threads.add(thread)
-                thread.start()
-            self._todo.notify(len(claims))
+            self._open += len(claims)
+            self._waiting.extend(parcels)
+            self._see_to_threads()
+            self._todo.notify(len(parcels))
+
+    def _see_to_threads(self) -> None:
+        missing = min(len(self._waiting), self._concurrency.limit) - len(self._threads)
+        for _ in range(missing):
+            thread = threading.Thread(target=self._run, name="bytelyst-sync-send", daemon=True)
+            self._threads.add(thread)
+            thread.start()
 
     def collect(self, stopped: Callable[[], bool]) -> list[Sent]:
         """Waits for an answer, and a slice more for others to share its commit."""
@@ -159,10 +171,8 @@ class ThreadedPipeline:
         with self._lock:
             while True:
                 left = deadline - self._clock.monotonic()
-                busy = self._waiting or self._under_way
-                urgent = any(a.meaning is not Meaning.DELIVERED for _, a in self._answered)
-                enough = len(self._answered) * 2 > len(self._waiting) + self._under_way
-                if not busy or urgent or left <= 0 or stopped():
+                enough = len(self._answered) * 2 > self._open
+                if not self._open or _is_urgent(self._answered) or left <= 0 or stopped():
                     break
                 if enough and self._answered and not self._waiting:
                     break
@@ -173,8 +183,9 @@ class ThreadedPipeline:
     def abandon(self) -> list[Claim]:
         """Hands back what no thread has begun."""
         with self._lock:
-            left = list(self._waiting)
+            left = [claim for parcel in self._waiting for claim in parcel]
             self._waiting.clear()
+            self._open -= len(left)
             return left
 
     def close(self, timeout: float) -> bool:
@@ -200,28 +211,37 @@ class ThreadedPipeline:
                     return
                 if not self._may_begin():
                     continue
-                claim = self._waiting.popleft()
-                self._under_way += 1
+                parcel = self._waiting.popleft()
+                self._requests += 1
             began, cpu = self._clock.monotonic(), time.thread_time()
             try:
-                answer = self._send(claim)
+                outcome = self._send(parcel)
             except BaseException:
                 # the thread ends; what it was sending is taken over as after a crash
-                self._lose(current)
+                self._lose(current, parcel)
                 raise
             took, cpu = self._clock.monotonic() - began, time.thread_time() - cpu
+            busy = any(answer.meaning is Meaning.BUSY for _, answer in outcome.sent)
             with self._lock:
-                self._under_way -= 1
-                self._answered.append((claim, answer))
-                self._concurrency.learn(took, cpu, busy=answer.meaning is Meaning.BUSY)
+                self._requests -= 1
+                self._open -= len(outcome.sent)
+                self._answered += outcome.sent
+                self._waiting.extendleft(reversed(outcome.instead))
+                self._concurrency.learn(took, cpu, busy=busy)
+                self._see_to_threads()
                 self._done.notify()
                 self._todo.notify(2)
 
-    def _lose(self, thread: threading.Thread) -> None:
+    def _lose(self, thread: threading.Thread, parcel: Parcel) -> None:
         with self._lock:
-            self._under_way -= 1
+            self._requests -= 1
+            self._open -= len(parcel)
             self._threads.discard(thread)
             self._done.notify()
 
     def _may_begin(self) -> bool:
-        return bool(self._waiting) and self._under_way < self._concurrency.limit
+        return bool(self._waiting) and self._requests < self._concurrency.limit
+
+
+def _is_urgent(sent: list[Sent]) -> bool:
+    return any(answer.meaning is not Meaning.DELIVERED for _, answer in sent)

@@ -25,15 +25,16 @@ from bytelyst_sync.errors import (
     TransportError,
 )
 from bytelyst_sync.flows.sender import Sender
+from bytelyst_sync.rules.cursors import went_back
 from bytelyst_sync.state.arrivals import Arrivals
 from bytelyst_sync.state.cursors import Stored, load, store, stored_at
 from bytelyst_sync.state.effects import Effects
 from bytelyst_sync.state.sweep import sweep_page
 from bytelyst_sync.storage.base import Reader, Storage, Transaction
 from bytelyst_sync.storage.schema import RECORDS
-from bytelyst_sync.transport.base import Response
+from bytelyst_sync.transport.answers import hear
 from bytelyst_sync.transport.mapping import Mapper
-from bytelyst_sync.transport.paging import Page, Pager, Position, Route, Row, went_back
+from bytelyst_sync.transport.paging import Page, Pager, Position, Route, Row
 
 __all__ = ["Pulled", "Puller"]
 
@@ -100,7 +101,6 @@ class Puller:
     ) -> None:
         self._storage = storage
         self._entities = entities
-        self._mappers = mappers
         self._pagers = {name: Pager(mapper) for name, mapper in mappers.items()}
         self._sender = sender
         self._arrivals = arrivals
@@ -179,10 +179,12 @@ class Puller:
         stored = self._begin(entity, anew=full)
         pager = self._pagers[entity.name]
         try:
-            for _ in range(_PASSES if pager.restless else 1):
+            for _ in range(_PASSES):
                 before = attrs.evolve(done)
-                stored, cursor = self._pass(entity, pager, stored, deadline, done, interrupted)
-                if not pager.restless or self._quiet(entity, stored, before, done):
+                stored, cursor, pages = self._pass(
+                    entity, pager, stored, deadline, done, interrupted
+                )
+                if not pager.restless(pages) or self._quiet(entity, stored, before, done):
                     self._finish(entity, stored, cursor, done)
                     return
             raise TransportError(
@@ -200,9 +202,10 @@ class Puller:
         deadline: float,
         done: Pulled,
         interrupted: Callable[[], bool],
-    ) -> tuple[Stored, str | None]:
-        """All pages once; what is stored by then, and the cursor that they amount to."""
+    ) -> tuple[Stored, str | None, int]:
+        """All pages once; what is stored by then, the cursor and the number that they amount to."""
         cursor = stored.cursor
+        pages = 0
         position: Position | None = Position(cursor)
         route = Route(entity.name)
         while position is not None:
@@ -217,7 +220,7 @@ class Puller:
             began = self._storage.read(lambda tx: tx.last_number())
             response = self._sender.fetch(pager.request(position).within(left))
             expired = response.status == _EXPIRED and position.cursor is not None
-            page = None if expired else self._page(entity, pager, position, response)
+            page = None if expired else pager.page(position, hear(response))
             if page is None or (stored.full is None and went_back(stored.cursor, page.cursor)):
                 why = "its cursor has expired" if expired else "the server was wiped or restored"
                 self._note(f"{entity.name}: {why}; all of it is pulled anew", passing=expired)
@@ -227,10 +230,11 @@ class Puller:
                 continue
             route.take(page)
             cursor = page.cursor if page.cursor is not None else cursor
-            storable = page.resumable or (page.next is None and not pager.restless)
+            pages += 1
+            storable = page.resumable or (page.next is None and not pager.restless(pages))
             stored = self._apply(entity, stored, page, began, done, cursor if storable else None)
             position = page.next
-        return stored, cursor
+        return stored, cursor, pages
 
     def _quiet(self, entity: Entity, stored: Stored, before: Pulled, after: Pulled) -> bool:
         """Whether a pass brought nothing new, and no row that is held may have slipped by it."""
@@ -240,12 +244,6 @@ class Puller:
             return True
         full = stored.full
         return not self._storage.read(lambda tx: _any_unseen(tx, entity, full))
-
-    def _page(self, entity: Entity, pager: Pager, position: Position, response: Response) -> Page:
-        refusal = self._mappers[entity.name].refusal(response)
-        if refusal is not None:
-            raise refusal
-        return pager.page(position, response)
 
     def _apply(
         self,

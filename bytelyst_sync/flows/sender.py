@@ -1,4 +1,4 @@
-"""Sends one claimed item and says what came of it. Called from any sender thread.
+"""Sends claimed items and says what came of each. Called from any sender thread.
 
 ``send`` never raises for anything that the network, the server or the user's ``auth`` did: every
 end of an attempt is an ``Answer``.
@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import attrs
 
 from bytelyst_sync.clock import Clock
-from bytelyst_sync.entity import Entity
 from bytelyst_sync.errors import (
     AuthError,
     ConfigError,
@@ -25,23 +23,27 @@ from bytelyst_sync.errors import (
 )
 from bytelyst_sync.flows.credentials import Credentials
 from bytelyst_sync.flows.origin import OriginPause
-from bytelyst_sync.model import SyncOperation
+from bytelyst_sync.flows.parcels import Outcome, Packer, Parcel, halves
 from bytelyst_sync.rules.backoff import parse_date
 from bytelyst_sync.rules.classify import Meaning
+from bytelyst_sync.rules.ids import is_local
 from bytelyst_sync.state.claims import Claim
+from bytelyst_sync.transport.answers import Answer, Heard, failure, hear
 from bytelyst_sync.transport.base import Request, Response, Transport
-from bytelyst_sync.transport.mapping import Answer, Mapper, failure
+from bytelyst_sync.transport.batches import Batch, Listed
+from bytelyst_sync.transport.mapping import Mapper
 from bytelyst_sync.transport.redirects import follow
+from bytelyst_sync.transport.writing import Written
 
 __all__ = ["Sender"]
 
 logger = logging.getLogger("bytelyst_sync.sender")
-Json = dict[str, Any]
+_NO_SUCH_ENDPOINT = (404, 405, 410, 501)
 Understand = Callable[[Response], Answer]
 
 
 class Sender:
-    """The way of one operation to the server and back. Safe to use from several threads."""
+    """The way of operations to the server and back. Safe to use from several threads."""
 
     def __init__(
         self,
@@ -50,70 +52,118 @@ class Sender:
         credentials: Credentials,
         clock: Clock,
         origin: OriginPause,
+        packer: Packer,
     ) -> None:
         self._origin = origin
+        self._packer = packer
         self._clock = clock
         self._transport = transport
         self._mappers = mappers
         self._credentials = credentials
 
-    def send(self, claim: Claim) -> Answer:
-        """One attempt, with the reading that a conflict may need."""
+    def send(self, parcel: Parcel) -> Outcome:
+        """One attempt, with the readings that conflicts may need."""
         try:
-            return self._attempt(claim, self._mappers[claim.item.entity])
+            if len(parcel) == 1:
+                claim = parcel[0]
+                return Outcome([(claim, self._attempt(claim, self._mappers[claim.item.entity]))])
+            return self._together(parcel, self._packer.batch(parcel))
         except Exception as error:  # noqa: BLE001
-            # a dialect's own steps may raise anything; whether something was sent is not known
+            # users' code may raise anything; whether something was sent is not known
             kind = type(error).__name__
-            logger.warning("sending an item of %s raised %s", claim.item.entity, kind)
-            wrapped = TransportError(
-                f"{claim.item.entity} {claim.item.record}: sending raised {kind}: {error}",
-                entity=claim.item.entity,
-                record_id=claim.item.record,
-            )
+            entity = parcel[0].item.entity
+            logger.warning("sending %d item(s) of %s raised %s", len(parcel), entity, kind)
+            wrapped = TransportError(f"{entity}: sending raised {kind}: {error}", entity=entity)
             wrapped.__cause__ = error
-            return failure(Meaning.UNKNOWN, wrapped)
+            return Outcome([(claim, failure(Meaning.UNKNOWN, wrapped)) for claim in parcel])
+
+    # --- one by one
 
     def _attempt(self, claim: Claim, mapper: Mapper) -> Answer:
-        item = claim.item
-        data: Json = json.loads(item.data)
-        version = item.version if mapper.entity.replica else None
-        if self._needs_whole(claim, mapper.entity):
-            if claim.state is None:
-                return self._state_first(self.read(mapper, item.record))
-            data = {**claim.state, **data}
-        request = mapper.write(
-            claim.operation, item.record, data, idempotency_key=item.id, version=version
-        )
+        item, operation, state = claim.item, claim.operation, claim.state
+        if mapper.reads_first(operation, state):
+            return _state_first(self.read(mapper, item.record))
+        written = _written(claim, mapper)
+        if isinstance(written, Answer):
+            return written
+        if mapper.checks(operation, state):
+            reading = self.read(mapper, item.record)
+            objection = mapper.objection(item.record, item.version, state, reading)
+            if objection is not None:
+                return objection
         answer = self.exchange(
-            request, lambda response: mapper.answer(claim.operation, item.record, response)
+            mapper.requests.request(written),
+            lambda response: mapper.answer(operation, item.record, hear(response)),
         )
-        if answer.meaning is Meaning.CONFLICT and answer.record is None:
-            return self._with_current(answer, self.read(mapper, item.record))
-        return answer
+        return self._complete(answer, claim, mapper)
 
-    def _needs_whole(self, claim: Claim, entity: Entity) -> bool:
-        updates = claim.operation is SyncOperation.UPDATE
-        return updates and entity.patch_rule == "full" and entity.replica
+    def _complete(self, answer: Answer, claim: Claim, mapper: Mapper) -> Answer:
+        """A conflict with the record that it is with, read where the answer did not bring it."""
+        record = claim.item.record
+        # what the server has never named cannot be asked for
+        unnamed = mapper.entity.server_ids and is_local(record)
+        if answer.meaning is not Meaning.CONFLICT or answer.record is not None or unnamed:
+            return answer
+        return _with_current(answer, self.read(mapper, record))
 
-    def _state_first(self, reading: Answer) -> Answer:
-        """The record to be edited is not known and was read; nothing was sent. It is stored before
-        the edit goes out, so that every try of it sends the same.
-        """
-        if reading.meaning is Meaning.DELIVERED:
-            return attrs.evolve(reading, meaning=Meaning.STATE)
-        return attrs.evolve(reading, unprocessed=True)
+    # --- several in one request
 
-    def _with_current(self, conflict: Answer, reading: Answer) -> Answer:
-        """The conflict with the record that was read for it; ``record=None``: it is not there."""
-        if reading.meaning is Meaning.DELIVERED:
-            return attrs.evolve(conflict, record=reading.record, version=reading.version)
-        if reading.meaning is Meaning.GONE:
-            return conflict
-        return attrs.evolve(reading, unprocessed=False)
+    def _together(self, parcel: Parcel, batch: Batch) -> Outcome:
+        outcome = Outcome([])
+        claims: list[Claim] = []
+        listed: list[Listed] = []
+        for claim in parcel:
+            entry = _listed(claim, self._mappers[claim.item.entity])
+            if isinstance(entry, Listed):
+                claims.append(claim)
+                listed.append(entry)
+            else:
+                outcome.sent.append((claim, entry))
+        if not listed:
+            return outcome
+        shares: list[Heard | None] = []
+
+        def understand(response: Response) -> Answer:
+            heard = hear(response)
+            whole = self._mappers[parcel[0].item.entity].whole(heard)
+            if whole.meaning is Meaning.DELIVERED:
+                shares.extend(batch.shares(heard, listed))
+            return whole
+
+        whole = self.exchange(batch.request(listed), understand)
+        if whole.status in _NO_SUCH_ENDPOINT:
+            logger.warning("no batches at %s (HTTP %s): one by one", batch.url, whole.status)
+            self._packer.give_up(batch)
+            outcome.instead.extend((claim,) for claim in claims)
+        elif whole.meaning in (Meaning.REJECTED, Meaning.REDIRECT):
+            outcome.instead.extend(halves(claims))
+        elif whole.meaning is not Meaning.DELIVERED:
+            outcome.sent.extend((claim, whole) for claim in claims)
+        else:
+            self._hand_out(claims, shares, outcome)
+        return outcome
+
+    def _hand_out(self, claims: list[Claim], shares: list[Heard | None], outcome: Outcome) -> None:
+        """Each claim's share of the answer is its answer."""
+        reading = True
+        for claim, share in zip(claims, shares, strict=True):
+            mapper = self._mappers[claim.item.entity]
+            answer = _share_of(claim, share, mapper)
+            lacks = answer.meaning is Meaning.CONFLICT and answer.record is None
+            # refused credentials are renewed, and a conflict is asked about once there is a
+            # network again, where an item goes alone
+            if answer.meaning is Meaning.CREDENTIALS or (lacks and not reading):
+                outcome.instead.append((claim,))
+                continue
+            answer = self._complete(answer, claim, mapper)
+            reading = reading and answer.meaning is not Meaning.OFFLINE
+            outcome.sent.append((claim, answer))
 
     def read(self, mapper: Mapper, key: str) -> Answer:
         """The record as the server has it; ``GONE`` if it is not there."""
-        return self.exchange(mapper.read(key), lambda response: mapper.reading(key, response))
+        return self.exchange(
+            mapper.requests.read(key), lambda response: mapper.reading(key, response)
+        )
 
     def exchange(self, request: Request, understand: Understand) -> Answer:
         """Sends with credentials, renewed once if they are refused."""
@@ -171,3 +221,62 @@ class Sender:
             if response.status == 401:
                 self._credentials.refused_again(token)
         return response
+
+
+def _written(claim: Claim, mapper: Mapper) -> Written | Answer:
+    """The write; or the answer that it cannot be made of this data."""
+    item = claim.item
+    try:
+        return mapper.write(
+            claim.operation,
+            item.record,
+            json.loads(item.data),
+            claim.state,
+            idempotency_key=item.id,
+            version=item.version,
+        )
+    except RejectedError as error:
+        return failure(Meaning.REJECTED, error)
+
+
+def _listed(claim: Claim, mapper: Mapper) -> Listed | Answer:
+    """The same, for the list of a batch."""
+    item = claim.item
+    written = _written(claim, mapper)
+    if isinstance(written, Answer):
+        return written
+    version = item.version if mapper.entity.replica else None
+    return Listed(item.operation, written, item.record, version, item.id)
+
+
+def _share_of(claim: Claim, share: Heard | None, mapper: Mapper) -> Answer:
+    item = claim.item
+    if share is None:
+        error = TransportError(
+            f"{item.entity} {item.record}: the batch's answer has none for it",
+            entity=item.entity,
+            record_id=item.record,
+        )
+        return failure(Meaning.UNKNOWN, error)
+    try:
+        return mapper.answer(claim.operation, item.record, share)
+    except TransportError as error:
+        return failure(Meaning.UNKNOWN, error)
+
+
+def _state_first(reading: Answer) -> Answer:
+    """The record to be changed is not known and was read; nothing was sent. It is stored before
+    the change goes out, so that every try of it sends the same.
+    """
+    if reading.meaning is Meaning.DELIVERED:
+        return attrs.evolve(reading, meaning=Meaning.STATE)
+    return attrs.evolve(reading, unprocessed=True)
+
+
+def _with_current(conflict: Answer, reading: Answer) -> Answer:
+    """The conflict with the record that was read for it; ``record=None``: it is not there."""
+    if reading.meaning is Meaning.DELIVERED:
+        return attrs.evolve(conflict, record=reading.record, version=reading.version)
+    if reading.meaning is Meaning.GONE:
+        return conflict
+    return attrs.evolve(reading, unprocessed=False)

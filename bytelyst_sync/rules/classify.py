@@ -13,7 +13,7 @@ import attrs
 from bytelyst_sync.dialect import Dialect
 from bytelyst_sync.model import SyncOperation
 
-__all__ = ["Facts", "Meaning", "classify", "proves_unprocessed"]
+__all__ = ["WORDS", "Facts", "Meaning", "classify", "classify_status", "proves_unprocessed"]
 
 
 class Meaning(Enum):
@@ -32,6 +32,19 @@ class Meaning(Enum):
     PORTAL = "captive portal"
     MAPPING = "the answer does not fit the dialect"
     STATE = "no write yet: the record had to be read first"
+
+
+WORDS = {
+    "delivered": Meaning.DELIVERED,
+    "conflict": Meaning.CONFLICT,
+    "gone": Meaning.GONE,
+    "busy": Meaning.BUSY,
+    "retry": Meaning.SERVER_ERROR,
+    "rejected": Meaning.REJECTED,
+    "credentials": Meaning.CREDENTIALS,
+    "offline": Meaning.OFFLINE,
+}
+"""What a dialect's own ``classify`` may say."""
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""When a record says that it changed: ISO 8601, or epoch seconds or milliseconds."""
+"""Times as records and cursors say them: ISO 8601, or epoch seconds or milliseconds."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-__all__ = ["record_time"]
+__all__ = ["instant", "record_time"]
 
 _MILLISECONDS_FROM = 1e11
 """Seconds reach this in the year 5138; milliseconds had it in 1973."""
@@ -45,6 +45,17 @@ def _parse(value: Any) -> float | None:
 
 
 def _parse_iso(text: str) -> float | None:
+    found = instant(text)
+    if found is None:
+        return None
+    seconds, fraction = found
+    return _on_the_calendar(seconds + (float(f"0.{fraction}") if fraction else 0.0))
+
+
+def instant(text: str) -> tuple[int, str] | None:
+    """An ISO time as whole seconds since the epoch and the digits of its fraction, however many:
+    these order times exactly, as their texts do not (``10:00:00Z`` is before ``10:00:00.5Z``).
+    """
     found = _ISO.fullmatch(text.strip())
     if found is None:
         return None
@@ -64,9 +75,9 @@ def _parse_iso(text: str) -> float | None:
         offset = timedelta(hours=int(off_hours or 0), minutes=int(off_minutes or 0))
     except ValueError:
         return None
-    seconds = (at - datetime(1970, 1, 1, tzinfo=timezone.utc)).total_seconds()
-    seconds += float(f"0.{fraction}") if fraction else 0.0
-    return _on_the_calendar(seconds - offset.total_seconds() * (-1 if sign == "-" else 1))
+    since_epoch = at - datetime(1970, 1, 1, tzinfo=timezone.utc)
+    exact = since_epoch - offset * (-1 if sign == "-" else 1)
+    return exact // timedelta(seconds=1), (fraction or "").rstrip("0")
 
 
 def _on_the_calendar(seconds: float) -> float | None:

@@ -36,7 +36,7 @@ class Claim:
     item: Item
     began: int
     state: Json | None = attrs.field(default=None, repr=False)
-    """The server's state, where the whole record is sent (``patch="full"``)."""
+    """The server's state, where the write is made from it or compared with it."""
 
     @property
     def operation(self) -> SyncOperation:
@@ -100,12 +100,12 @@ class Claims:
         for item in chosen:
             sending = item._replace(lane=Lane.SENDING)
             tx.replace(ITEMS, item, sending)
-            claims.append(Claim(sending, began, self._whole(tx, item)))
+            claims.append(Claim(sending, began, self._state(tx, item)))
         return claims
 
-    def _whole(self, tx: Reader, item: Item) -> Json | None:
+    def _state(self, tx: Reader, item: Item) -> Json | None:
         entity = self._entities[item.entity]
-        if entity.patch_rule != "full" or item.operation != UPDATE.value or not entity.replica:
+        if not entity.needs_state(SyncOperation(item.operation)):
             return None
         return server_state(tx, entity, item.record)
 

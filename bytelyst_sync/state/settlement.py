@@ -28,7 +28,7 @@ from bytelyst_sync.state.resolver import Resolver
 from bytelyst_sync.state.server_states import DELETED, mark_stale, put_state
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import ITEMS, RECORDS, Item, Lane, Record
-from bytelyst_sync.transport.mapping import Answer
+from bytelyst_sync.transport.answers import Answer
 
 __all__ = ["Settlement"]
 
@@ -250,8 +250,11 @@ class Settlement:
             self._stall(tx, item, answer, effects, now)
             return
         same_record = unchanged and remote is not None
+        if same_record and item.version is None and answer.version is not None:
+            self._send_again(tx, item, answer.version)
+            return
         if same_record and not plain_409 and item.version is not None and item.stalls == 0:
-            self._respell_version(tx, item)
+            self._send_again(tx, item, _respelled(item.version))
             return
         if same_record or (remote is None and (creates or not held)):
             # nothing there to be in conflict with: the server refuses for a reason of its own
@@ -265,24 +268,18 @@ class Settlement:
             if row is not None and beside and not _settled_by(row, remote, answer):
                 mark_stale(tx, entity, item.record)
 
-    def _respell_version(self, tx: Transaction, item: Item) -> None:
-        """412, and yet the version is the one that was sent: the server wants it spelled
-        otherwise. An ETag is quoted (RFC 9110 §8.8.3), the same version as a field is not.
+    def _send_again(self, tx: Transaction, item: Item, version: str | int) -> None:
+        """The record is as the change was based on, and the server wants to be told its version,
+        or wants it spelled otherwise.
         """
-        plain = plain_version(item.version)
-        quoted = f'"{plain}"'
-        spelled = plain if item.version == quoted else quoted
-        change(
-            tx,
-            item,
-            item._replace(
-                id=new_item_id(item.seq),
-                lane=Lane.READY,
-                frozen=0,
-                version=spelled,
-                stalls=item.stalls + 1,
-            ),
+        changed = item._replace(
+            id=new_item_id(item.seq),
+            lane=Lane.READY,
+            frozen=0,
+            version=version,
+            stalls=item.stalls + 1,
         )
+        change(tx, item, changed)
 
     def _stall(
         self, tx: Transaction, item: Item, answer: Answer, effects: Effects, now: float
@@ -293,6 +290,13 @@ class Settlement:
             return
         stalled = item._replace(stalls=item.stalls + 1, error=_text(answer))
         self._delay(tx, item, stalled, self.backoff(item.stalls, answer.retry_after), now)
+
+
+def _respelled(version: str | int) -> str:
+    """An ETag is quoted (RFC 9110 §8.8.3), the same version as a field is not."""
+    plain = plain_version(version)
+    quoted = f'"{plain}"'
+    return str(plain) if version == quoted else quoted
 
 
 def _only_acknowledges(entity: Entity, record: Json, sent: Json) -> bool:

@@ -5,24 +5,28 @@ A ``Pager`` is made once per entity and immutable; the state of one pull is in `
 
 from __future__ import annotations
 
-import json
 import re
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
+from urllib.parse import urljoin
 
 import attrs
 
 from bytelyst_sync.errors import RejectedError, SyncError, TransportError
-from bytelyst_sync.rules.paths import MISSING, at, describe
-from bytelyst_sync.transport.base import Request, Response
-from bytelyst_sync.transport.mapping import Mapper, Version, decode_json
+from bytelyst_sync.rules.cursors import rank
+from bytelyst_sync.rules.paths import MISSING, at
+from bytelyst_sync.transport.answers import Heard
+from bytelyst_sync.transport.base import Request
+from bytelyst_sync.transport.mapping import Mapper
 from bytelyst_sync.transport.redirects import origin
+from bytelyst_sync.transport.urls import with_query
+from bytelyst_sync.transport.wording import misfit
 
-__all__ = ["Page", "Pager", "Position", "Route", "Row", "went_back"]
+__all__ = ["Page", "Pager", "Position", "Route", "Row"]
 
 Json = dict[str, Any]
 _LINK = re.compile(r"<([^>]*)>([^<]*)")
-_REL_NEXT = re.compile(r';\s*rel\s*=\s*"?[^";]*\bnext\b', re.IGNORECASE)
+_REL = re.compile(r';\s*rel\s*=\s*"?([^";,]*)', re.IGNORECASE)
+_NOT_FOUND = 404
 
 
 @attrs.frozen
@@ -43,7 +47,7 @@ class Row:
 
     key: str
     record: Json | None
-    version: Version
+    version: str | int | None
 
 
 @attrs.frozen
@@ -101,26 +105,32 @@ class Pager:
 
     def __init__(self, mapper: Mapper) -> None:
         self._mapper = mapper
+        self._requests = mapper.requests
         self._entity = mapper.entity
         self._dialect = mapper.dialect
-        kind, _, name = (self._dialect.next_page or "").partition(":")
-        self._kind, self._name = kind, name
-        cursor_kind, _, cursor_name = (self._dialect.cursor or "").partition(":")
-        self._cursor_kind, self._cursor_name = cursor_kind, cursor_name
+        kind, _, self._name = (self._dialect.next_page or "").partition(":")
+        self._kind = "step" if mapper.steps.pages else kind
+        self._cursor_kind, _, self._cursor_name = (self._dialect.cursor or "").partition(":")
 
-    @property
-    def restless(self) -> bool:
-        """Whether rows may be lost when records move between pages while they are read."""
-        return self._kind in ("page", "offset")
+    def restless(self, pages: int) -> bool:
+        """Whether rows may have been lost because records moved between so many pages.
+
+        A server that follows its own order through the pages loses none; where the order is that
+        of numbers, or of a field whose largest value becomes the cursor, a row that moves down
+        while pages are read makes another one slip by.
+        """
+        numbered = self._kind in ("page", "offset")
+        linked = self._kind in ("url", "header", "rel", "step")
+        return pages > 1 and (numbered or (linked and self._cursor_kind in ("max", "")))
 
     def request(self, position: Position) -> Request:
         """The request for the page at this position."""
         if position.url is not None:
-            return self._mapper.listing(position.url)
-        url, params = self._mapper.listing_url(), dict(self._dialect.query)
+            return self._requests.listing(position.url)
+        params = dict(self._dialect.query)
         size = self._entity.config.page_size
         if size is not None:
-            params[self._name if self._kind == "full" else "limit"] = size
+            params[self._name if self._kind == "full" else self._dialect.page_size] = size
         params.update(self._entity.config.params)
         cursor = position.cursor if position.cursor is not None else self._dialect.first_cursor
         if self._dialect.since is not None and cursor is not None:
@@ -130,80 +140,89 @@ class Pager:
             params[self._name] = position.page
         if self._kind == "offset" and position.offset:
             params[self._name] = position.offset
-        return self._mapper.listing(_with_query(url, params))
+        return self._requests.listing(with_query(self._requests.listing_url(), params))
 
-    def page(self, position: Position, response: Response) -> Page:
+    def page(self, position: Position, heard: Heard) -> Page:
         """What the answer says; raises under ``SyncError`` where it does not fit the dialect."""
-        body = decode_json(response)
-        items = at(body, self._dialect.items) if body is not MISSING else MISSING
+        if heard.status == _NOT_FOUND and self._is_past_the_end(position):
+            return Page([], position.found, None, resumable=False)
+        refusal = self._mapper.refusal(heard)
+        if refusal is not None:
+            raise refusal
+        items = at(heard.body, self._dialect.items)
         if not isinstance(items, list):
-            raise self._misfit("items", self._dialect.items, "a list", body)
-        rows = [self._row(element) for element in items]
-        cursor = self._cursor(position, body, items, response)
-        following = self._next(position, cursor, body, items, response)
+            raise self._misfit("items", self._dialect.items, "a list", heard.body)
+        found = [(element, self._found(element)) for element in items]
+        rows = [self._row(*each) for each in found if each[1] is not None]
+        cursor = self._cursor(position, found, heard)
+        following = self._next(position, cursor, items, heard)
         resumable = self._kind in ("more", "full", "") and cursor is not None
         return Page(rows, cursor, following, resumable)
 
-    def _row(self, element: Any) -> Row:
-        record = at(element, self._dialect.item)
+    def _is_past_the_end(self, position: Position) -> bool:
+        """Whether a page that is not there only says that there are no more by now."""
+        return position.page > 1 or (position.url is not None and self.restless(2))
+
+    def _found(self, element: Any) -> Any:
+        return self._mapper.steps.decode(at(element, self._dialect.item))
+
+    def _row(self, element: Any, record: Any) -> Row:
         field = self._entity.id_field
+        if not isinstance(record, dict) and isinstance(element, dict):
+            # the mark of a deleted record may stand where it had its place
+            record = element if self._mapper.is_tombstone(element) else record
         value = record.get(field) if isinstance(record, dict) else None
-        if (
-            not isinstance(record, dict)
-            or isinstance(value, bool)
-            or (not isinstance(value, (str, int)) or value == "")
-        ):
-            raise self._misfit("item", self._dialect.item, f"a record with `{field}`", element)
-        if self._mapper.is_tombstone(record):
-            return Row(str(value), None, self._mapper.version_of(record))
-        return Row(str(value), record, self._mapper.version_of(record))
+        named = isinstance(value, (str, int)) and not isinstance(value, bool) and value != ""
+        if not isinstance(record, dict) or not named:
+            expected = f"a record with the field `{field}` (`id_field`)"
+            came = record if isinstance(record, dict) else element
+            raise self._misfit("item", self._dialect.item, expected, came)
+        version = self._mapper.version_of(record)
+        gone = self._mapper.is_tombstone(record) or self._mapper.is_tombstone(element)
+        return Row(str(value), None if gone else record, version)
 
     # --- the cursor
 
-    def _cursor(
-        self, position: Position, body: Any, items: list[Any], response: Response
-    ) -> str | None:
+    def _cursor(self, position: Position, found: list[tuple[Any, Any]], heard: Heard) -> str | None:
         if self._cursor_kind == "header":
-            found = response.headers.get(self._cursor_name.lower())
-            return position.found or found
+            return position.found or heard.headers.get(self._cursor_name.lower())
         if self._cursor_kind == "body":
-            value = at(body, self._cursor_name)
+            value = at(heard.body, self._cursor_name)
             if isinstance(value, (str, int, float)) and not isinstance(value, bool):
                 return str(value)
             if value is MISSING and self._dialect.since is not None:
-                raise self._misfit("cursor", self._cursor_name, "a string or number", body)
+                raise self._misfit("cursor", self._cursor_name, "a string or number", heard.body)
             return position.found
         if self._cursor_kind == "max":
-            return self._largest(position, items)
+            return self._largest(position, found)
         return None
 
-    def _largest(self, position: Position, items: list[Any]) -> str | None:
+    def _largest(self, position: Position, found: list[tuple[Any, Any]]) -> str | None:
         best: Any = None
-        for element in items:
-            value = at(at(element, self._dialect.item), self._cursor_name)
+        for element, record in found:
+            value = at(record, self._cursor_name)
+            value = at(element, self._cursor_name) if value is MISSING else value
             if isinstance(value, (str, int, float)) and not isinstance(value, bool):
-                best = value if best is None else max(best, value, key=_rank)
+                best = value if best is None else max(best, value, key=rank)
         earlier = position.found if position.found is not None else position.cursor
         if best is None:
             return earlier
         text = str(best)
-        return text if earlier is None or _rank(text) >= _rank(earlier) else earlier
+        return text if earlier is None or rank(text) >= rank(earlier) else earlier
 
     # --- the next page
 
     def _next(
-        self,
-        position: Position,
-        cursor: str | None,
-        body: Any,
-        items: list[Any],
-        response: Response,
+        self, position: Position, cursor: str | None, items: list[Any], heard: Heard
     ) -> Position | None:
         kind, name = self._kind, self._name
         onward = attrs.evolve(position, found=cursor)
         if kind == "more":
-            more = at(body, name)
-            return self._onward(position, cursor) if more is True else None
+            more = at(heard.body, name)
+            # some servers leave a flag out that is false; where it may be meant otherwise, one
+            # more request tells
+            unsaid = more is MISSING and bool(items) and cursor not in (None, position.cursor)
+            return self._onward(position, cursor) if more is True or unsaid else None
         if kind == "full":
             size = self._page_length()
             return self._onward(position, cursor) if size and len(items) >= size else None
@@ -211,16 +230,21 @@ class Pager:
             return attrs.evolve(onward, page=position.page + 1) if items else None
         if kind == "offset":
             return attrs.evolve(onward, offset=position.offset + len(items)) if items else None
-        url = None
-        if kind == "url":
-            url = at(body, name)
-        elif kind == "header":
-            url = response.headers.get(name.lower())
-        elif kind == "rel":
-            url = _link(response.headers.get("link", ""))
+        url = self._next_url(heard)
         if not isinstance(url, str) or not url:
             return None
-        return attrs.evolve(onward, url=self._same_origin(response, url))
+        return attrs.evolve(onward, url=self._same_origin(heard, url))
+
+    def _next_url(self, heard: Heard) -> Any:
+        if self._kind == "step":
+            return self._mapper.steps.next_page(heard.body, heard.headers)
+        if self._kind == "url":
+            return at(heard.body, self._name)
+        if self._kind == "header":
+            return heard.headers.get(self._name.lower())
+        if self._kind == "rel":
+            return _link(heard.headers.get("link", ""), self._name)
+        return None
 
     def _onward(self, position: Position, cursor: str | None) -> Position:
         if cursor is None or cursor == position.cursor:
@@ -238,11 +262,11 @@ class Pager:
             size = int(given) if given is not None and str(given).isdigit() else 0
         return size
 
-    def _same_origin(self, response: Response, url: str) -> str:
-        asked = self._mapper.listing_url()
+    def _same_origin(self, heard: Heard, url: str) -> str:
+        asked = self._requests.listing_url()
         target = ""
         try:
-            target = urljoin(response.url or asked, url)
+            target = urljoin(heard.url or asked, url)
             same = origin(target) == origin(asked)
         except (SyncError, ValueError):
             same = False
@@ -255,53 +279,13 @@ class Pager:
         return target
 
     def _misfit(self, field: str, path: str, expected: str, body: Any) -> SyncError:
-        where = f"`{path}`" if path else "the top"
-        came = "the body is no JSON" if body is MISSING else f"what came is {describe(body)}"
-        return TransportError(
-            f"{self._entity.name}: `{field}` expects {expected} at {where}; {came}",
-            entity=self._entity.name,
-        )
+        told = misfit(field, path, expected, body)
+        return TransportError(f"{self._entity.name}: {told}", entity=self._entity.name)
 
 
-def _rank(value: Any) -> tuple[int, float, str]:
-    """Orders numbers, strings of digits, and other strings."""
-    text = str(value)
-    try:
-        return (0, float(text), "")
-    except ValueError:
-        return (1, 0.0, text)
-
-
-def went_back(old: str | None, new: str | None) -> bool:
-    """Whether an orderable cursor is less than before: the server was wiped or restored."""
-    if old is None or new is None:
-        return False
-    texts = [each.strip('"') for each in (old, new)]
-    if not all(each.isascii() and each.isdigit() for each in texts):
-        return False
-    before, now = (each.lstrip("0") for each in texts)
-    return (len(now), now) < (len(before), before)
-
-
-def _link(header: str) -> str | None:
+def _link(header: str, relation: str) -> str | None:
     for target, parameters in _LINK.findall(header):
-        if _REL_NEXT.search(parameters):
+        named = _REL.search(parameters)
+        if named is not None and relation.lower() in named[1].lower().split():
             return str(target)
     return None
-
-
-def _with_query(url: str, params: Json) -> str:
-    if not params:
-        return url
-    parts = urlsplit(url)
-    query = [*parse_qsl(parts.query, keep_blank_values=True), *_pairs(params)]
-    return urlunsplit(parts._replace(query=urlencode(query)))
-
-
-def _pairs(params: Json) -> list[tuple[str, str]]:
-    pairs = []
-    for name, value in params.items():
-        for each in value if isinstance(value, (list, tuple)) else [value]:
-            text = json.dumps(each) if isinstance(each, (bool, dict)) else str(each)
-            pairs.append((name, text))
-    return pairs

@@ -16,7 +16,7 @@ from bytelyst_sync.state.resolver import Resolver
 from bytelyst_sync.state.settlement import Settlement
 from bytelyst_sync.storage import MemoryStorage
 from bytelyst_sync.storage.schema import ITEMS, RECORDS, Lane
-from bytelyst_sync.transport.mapping import Answer
+from bytelyst_sync.transport.answers import Answer
 
 
 class Queue:

@@ -7,7 +7,7 @@ import pytest
 from bytelyst_sync import EntityConfig
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.storage.schema import ALIASES, RECORDS, Lane
-from bytelyst_sync.transport.mapping import Answer
+from bytelyst_sync.transport.answers import Answer
 
 OFFLINE = Answer(meaning=Meaning.OFFLINE, unprocessed=True)
 LOST = Answer(meaning=Meaning.UNKNOWN)

@@ -6,7 +6,7 @@ from bytelyst_sync.entity import Entities
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.state.claims import Claims
 from bytelyst_sync.storage.schema import ITEMS, Lane
-from bytelyst_sync.transport.mapping import Answer
+from bytelyst_sync.transport.answers import Answer
 
 LOST = Answer(meaning=Meaning.UNKNOWN)
 BUSY = Answer(meaning=Meaning.BUSY, status=429, unprocessed=True)

@@ -8,7 +8,7 @@ from bytelyst_sync import EntityConfig
 from bytelyst_sync.model import ItemState
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.storage.schema import LINKS, Lane
-from bytelyst_sync.transport.mapping import Answer
+from bytelyst_sync.transport.answers import Answer
 
 OFFLINE = Answer(meaning=Meaning.OFFLINE, unprocessed=True)
 LOST = Answer(meaning=Meaning.UNKNOWN)

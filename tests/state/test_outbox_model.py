@@ -35,7 +35,7 @@ from bytelyst_sync.state.resolver import Resolver
 from bytelyst_sync.state.settlement import Settlement
 from bytelyst_sync.storage import MemoryStorage, SQLiteStorage
 from bytelyst_sync.storage.schema import CONFLICTS, ITEMS, LINKS, OPEN, RECORDS, Lane
-from bytelyst_sync.transport.mapping import Answer
+from bytelyst_sync.transport.answers import Answer
 
 MAX_RETRIES = 2
 RETRY_DELAY = 1.0

@@ -9,7 +9,7 @@ from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.state.reading import view_records
 from bytelyst_sync.state.replica import view_page
 from bytelyst_sync.storage.schema import RECORDS
-from bytelyst_sync.transport.mapping import Answer
+from bytelyst_sync.transport.answers import Answer
 
 LOST = Answer(meaning=Meaning.UNKNOWN)
 REJECTED = Answer(meaning=Meaning.REJECTED, status=422, unprocessed=True)
