@@ -14,11 +14,12 @@ lock := import fcntl; fcntl.flock(9, fcntl.LOCK_EX)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test lint types docs bench clean help FORCE
+.PHONY: demo test torture servers no-servers lint types docs bench clean help FORCE
 
 help:
 	@echo 'make demo    kills, outages and conflicts, and nothing lost (under a minute)'
-	@echo 'make test    run the tests'
+	@echo 'make test    run the tests; with npm on PATH, also those against servers of npm'
+	@echo 'make torture kills, faults, many processes, bad disks and networks (some minutes)'
 	@echo 'make lint    ruff: rules and format'
 	@echo 'make types   mypy, strict'
 	@echo 'make docs    build docs/_build/html'
@@ -35,6 +36,21 @@ demo: $(VENV)/.with-package
 
 test: $(VENV)/.with-test
 	@$(BIN)/python -m pytest -q --no-header --tb=short -n $(JOBS) --maxprocesses 4 $(ARGS) </dev/null
+
+# json-server and CouchDB's protocol come from npm. Without it their tests are skipped.
+ifneq ($(shell command -v npm 2>/dev/null),)
+test: .node/.made
+else
+test: no-servers
+endif
+
+torture: $(VENV)/.with-test
+	@$(BIN)/python -m tests.torture $(ARGS)
+
+servers: .node/.made
+
+no-servers:
+	@echo 'npm is not on PATH: the tests against json-server and CouchDB are skipped'
 
 lint: $(VENV)/.with-lint
 	@status=0; \
@@ -56,7 +72,7 @@ clean:
 	@for venv in .venv .venv-* $(VENV); do \
 	    if [ -e "$$venv/pyvenv.cfg" ]; then rm -rf "$$venv"; fi; \
 	done
-	@rm -rf docs/_build build dist *.egg-info htmlcov .coverage .coverage.* .make.lock \
+	@rm -rf .node docs/_build build dist *.egg-info htmlcov .coverage .coverage.* .make.lock \
 	    .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	@find bytelyst_sync tests examples benchmarks docs -name __pycache__ -prune \
 	    -exec rm -rf {} + 2>/dev/null || true
@@ -94,6 +110,20 @@ $(VENV)/.with-%: $(VENV)/.made setup.cfg pyproject.toml
 	if ! $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check \
 	        -e '.$(if $(filter package,$*),,[$*])' >$(VENV)/pip.log 2>&1 </dev/null; then \
 	    cat $(VENV)/pip.log >&2; \
+	    exit 1; \
+	fi; \
+	touch $@
+
+# The servers that come from npm, for whichever environment.
+.node/.made: tests/servers/package.json | $(VENV)/.made
+	@exec 9>.make.lock; \
+	$(BIN)/python -c '$(lock)'; \
+	if [ $@ -nt $< ]; then exit 0; fi; \
+	echo '.node: installing the servers that come from npm'; \
+	rm -rf .node && mkdir .node && cp $< .node/ && \
+	if ! npm install --prefix .node --no-audit --no-fund --no-package-lock --ignore-scripts \
+	        --loglevel=error >.node/npm.log 2>&1 </dev/null; then \
+	    cat .node/npm.log >&2; \
 	    exit 1; \
 	fi; \
 	touch $@

@@ -24,6 +24,7 @@ from bytelyst_sync.transport.writing import Written
 __all__ = ["Batch", "Listed", "batches_of"]
 
 Json = dict[str, Any]
+_CONTENT_TYPE = "application/json"
 
 
 @attrs.frozen
@@ -54,13 +55,17 @@ class Batch:
         mine, its = self._mapper.dialect, mapper.dialect
         return (
             its.batch == self._shape
+            and its.content_type == mine.content_type
             and its.headers == mine.headers
             and Batch(mapper, self._shape).url == self.url
         )
 
     def takes(self, operation: str) -> bool:
-        """Whether this kind of operation may be listed."""
-        return self._shape.template(operation) is not None
+        """Whether this kind of operation may be listed: one of another content type than the
+        list's goes alone, for a list of JSON has no place to say so that servers would heed.
+        """
+        plain = self._mapper.dialect.media_type(operation) == _CONTENT_TYPE
+        return plain and self._shape.template(operation) is not None
 
     def request(self, listed: list[Listed]) -> Request:
         """The request that carries them all."""
@@ -69,7 +74,7 @@ class Batch:
             for number, each in enumerate(listed)
         ]
         body = _placed(dict(self._shape.extra), self._shape.operations, rows)
-        headers = {"Content-Type": "application/json"}
+        headers = {"Content-Type": _CONTENT_TYPE}
         return self._mapper.requests.request(Written(self._method, self.url, headers, body))
 
     def _values(self, each: Listed, number: int) -> Json:
