@@ -125,9 +125,20 @@ class BatchFormat:
             return self.operation.get(operation)
         return self.operation
 
-    def mentions(self, placeholder: str) -> bool:
-        """Whether a template has this placeholder in it."""
-        return _mentions(self.operation, "{" + placeholder + "}")
+    @property
+    def carries_keys(self) -> bool:
+        """Whether every operation of a batch has a place for its idempotency key."""
+        of_each = self.operation.values() if per_operation(self.operation) else [self.operation]
+        return all(
+            _mentions(template, "{headers}") or _mentions(template, "{key}")
+            for template in of_each
+            if template is not None
+        )
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether operations are listed with their number."""
+        return _mentions(self.operation, "{number}")
 
 
 def _mentions(value: Any, text: str) -> bool:

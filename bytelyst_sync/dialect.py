@@ -61,6 +61,7 @@ class Dialect:
     item: str = attrs.field(default="", validator=checks.text())
     query: Mapping[str, Any] = _mapped(repr=lambda value: repr(sorted(value)))
     page_size: str = attrs.field(default="limit", validator=checks.text())
+    skip_ids: str | None = attrs.field(default=None, validator=checks.text(optional=True))
     since: tuple[str, str] | None = attrs.field(
         default=("since", "{cursor}"), converter=checks.as_pair, validator=checks.since
     )
@@ -104,7 +105,7 @@ class Dialect:
     batch: BatchFormat | None = attrs.field(
         default=None,
         converter=as_batch,
-        validator=attrs.validators.optional(attrs.validators.instance_of(BatchFormat)),
+        validator=checks.is_a(BatchFormat, "a BatchFormat, a dict of its fields, or None"),
     )
     headers: Mapping[str, str] = attrs.field(
         factory=dict, converter=checks.own, validator=checks.headers, repr=False
@@ -121,8 +122,7 @@ class Dialect:
             del cls.next_page
 
     def __attrs_post_init__(self) -> None:
-        keys = self.idempotency is None or self.batch is None
-        if not (keys or self.batch.mentions("headers") or self.batch.mentions("key")):  # type: ignore[union-attr]
+        if self.idempotency and self.batch is not None and not self.batch.carries_keys:
             raise ConfigError(
                 f"Dialect.idempotency is {self.idempotency!r}, but `batch` has no place for an "
                 'operation\'s key: put "{headers}" or "{key}" into its template, or say '
@@ -213,7 +213,7 @@ class Dialect:
     @classmethod
     def couchdb(cls) -> Dialect:
         """CouchDB and what speaks as it does: an endpoint is a database, ``id_field="_id"``."""
-        return (_CouchDB if cls is Dialect else cls)(
+        return cls(
             create="PUT {endpoint}/{id}",
             update="PUT {endpoint}/{id}",
             pull="GET {endpoint}/_changes",
@@ -227,6 +227,7 @@ class Dialect:
             send_version={"update": "body:_rev", "delete": "query:rev"},
             current=None,
             tombstone="_deleted",
+            skip_ids="_design/",
             idempotency=None,
             batch=BatchFormat.couchdb(),
         )
@@ -290,12 +291,3 @@ class Dialect:
         if isinstance(self.send_version, Mapping):
             return self.send_version.get(operation)
         return self.send_version
-
-
-class _CouchDB(Dialect):
-    """Leaves a database's design documents out of its records."""
-
-    def decode(self, found: Any) -> Any:
-        if isinstance(found, dict) and str(found.get("_id", "")).startswith("_design/"):
-            return None
-        return found

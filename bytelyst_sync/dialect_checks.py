@@ -22,6 +22,7 @@ __all__ = [
     "exists",
     "flag",
     "headers",
+    "is_a",
     "json_template",
     "mapping",
     "next_page",
@@ -123,6 +124,16 @@ def flag(instance: object, attribute: Attribute, value: object) -> None:
     """``True`` or ``False``."""
     if not isinstance(value, bool):
         raise _wrong(instance, attribute, value, "True or False")
+
+
+def is_a(kind: type, allowed: str) -> Check:
+    """An object of this kind, or ``None``."""
+
+    def check(instance: object, attribute: Attribute, value: object) -> None:
+        if value is not None and not isinstance(value, kind):
+            raise _wrong(instance, attribute, value, allowed)
+
+    return check
 
 
 def size(instance: object, attribute: Attribute, value: object) -> None:

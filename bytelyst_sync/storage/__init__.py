@@ -8,22 +8,28 @@ from typing import TYPE_CHECKING, Any
 from bytelyst_sync.storage.base import DeliveryRight, Reader, Storage, Table, Transaction
 
 if TYPE_CHECKING:
+    from bytelyst_sync.storage.encrypted import EncryptedStorage
     from bytelyst_sync.storage.memory import MemoryStorage
+    from bytelyst_sync.storage.seal import generate_key
     from bytelyst_sync.storage.sqlite import SQLiteStorage
 
 __all__ = [
     "DeliveryRight",
+    "EncryptedStorage",
     "MemoryStorage",
     "Reader",
     "SQLiteStorage",
     "Storage",
     "Table",
     "Transaction",
+    "generate_key",
 ]
 
 _LAZY = {
+    "EncryptedStorage": "bytelyst_sync.storage.encrypted",
     "MemoryStorage": "bytelyst_sync.storage.memory",
     "SQLiteStorage": "bytelyst_sync.storage.sqlite",
+    "generate_key": "bytelyst_sync.storage.seal",
 }
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from bytelyst_sync.errors import EngineClosedError
+from bytelyst_sync.errors import EngineClosedError, StorageError
 from bytelyst_sync.storage.base import DeliveryRight, Reader, Storage, Transaction
+from bytelyst_sync.storage.schema import META, SEALED
 
 __all__ = ["StorageOnce"]
 
@@ -23,10 +24,15 @@ class StorageOnce:
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
         self._closed = False
+        self._readable = bool(getattr(storage, "seals", False))
+        """Whether what it holds makes sense to who reads it: not if another store sealed it."""
 
     def _open(self) -> Storage:
         if self._closed:
             raise EngineClosedError("the engine is closed; make a new one")
+        if not self._readable:
+            self._storage.read(_refuse_if_sealed)
+            self._readable = True
         return self._storage
 
     def write(self, work: Callable[[Transaction], T], then: Callable[[T], None] | None = None) -> T:
@@ -58,3 +64,10 @@ class StorageOnce:
         """Closes it for good."""
         self._closed = True
         self._storage.close()
+
+
+def _refuse_if_sealed(tx: Reader) -> None:
+    if tx.get(META, SEALED) is not None:
+        raise StorageError(
+            "the store is encrypted; open it as storage=EncryptedStorage(path, key=...)"
+        )

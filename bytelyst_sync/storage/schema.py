@@ -22,6 +22,7 @@ __all__ = [
     "OPEN",
     "RECORDS",
     "SCHEMA_VERSION",
+    "SEALED",
     "SETTLED",
     "TABLES",
     "Alias",
@@ -34,6 +35,9 @@ __all__ = [
 ]
 
 SCHEMA_VERSION = 1
+
+SEALED = "sealed"
+"""The name of the meta row that says which key an encrypted store is sealed with."""
 
 CURSOR_PREFIX = "pull/"
 """What the names of the meta rows begin with that say how far an entity has been pulled."""

@@ -48,7 +48,7 @@ class Batch:
         self._base = mapper.requests.base
         self.url = f"{self._base}/{mapper.requests.path(path)}"
         self.size = shape.size
-        self._by_number = shape.mentions("number")
+        self._by_number = shape.is_numbered
 
     def serves(self, mapper: Mapper) -> bool:
         """Whether this is the batch endpoint of that entity as well."""

@@ -154,6 +154,9 @@ class Pager:
             raise self._misfit("items", self._dialect.items, "a list", heard.body)
         found = [(element, self._found(element)) for element in items]
         rows = [self._row(*each) for each in found if each[1] is not None]
+        skipped = self._dialect.skip_ids
+        if skipped:
+            rows = [row for row in rows if not row.key.startswith(skipped)]
         cursor = self._cursor(position, found, heard)
         following = self._next(position, cursor, items, heard)
         resumable = self._kind in ("more", "full", "") and cursor is not None
