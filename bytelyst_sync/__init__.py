@@ -46,8 +46,10 @@ from bytelyst_sync.storage.base import Storage
 if TYPE_CHECKING:
     from bytelyst_sync.engine import SyncEngine, create_sync_engine
     from bytelyst_sync.probes import HttpProbe, TcpProbe
+    from bytelyst_sync.storage.encrypted import EncryptedStorage
     from bytelyst_sync.storage.memory import MemoryStorage
     from bytelyst_sync.storage.sqlite import SQLiteStorage
+    from bytelyst_sync.telemetry import SyncStats, TelemetryEvent
 
 __version__ = "0.1.0"
 
@@ -58,6 +60,7 @@ __all__ = [
     "Conflict",
     "ConflictStrategy",
     "Dialect",
+    "EncryptedStorage",
     "EngineClosedError",
     "EntityConfig",
     "HttpProbe",
@@ -81,9 +84,11 @@ __all__ = [
     "SyncItem",
     "SyncOperation",
     "SyncResult",
+    "SyncStats",
     "SyncStatus",
     "SyncStatusInfo",
     "TcpProbe",
+    "TelemetryEvent",
     "TransportError",
     "UnknownEntityError",
     "create_sync_engine",
@@ -94,7 +99,10 @@ _LAZY = {
     "create_sync_engine": "bytelyst_sync.engine",
     "MemoryStorage": "bytelyst_sync.storage.memory",
     "SQLiteStorage": "bytelyst_sync.storage.sqlite",
+    "EncryptedStorage": "bytelyst_sync.storage.encrypted",
     "HttpProbe": "bytelyst_sync.probes",
+    "SyncStats": "bytelyst_sync.telemetry",
+    "TelemetryEvent": "bytelyst_sync.telemetry",
     "TcpProbe": "bytelyst_sync.probes",
 }
 

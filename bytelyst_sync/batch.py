@@ -19,7 +19,7 @@ from bytelyst_sync.dialect_checks import (
     wrong,
 )
 
-__all__ = ["BatchFormat", "as_batch"]
+__all__ = ["BatchFormat", "as_batch", "mentions"]
 
 _REQUEST = {"method": "{method}", "path": "{path}", "headers": "{headers}", "body": "{body}"}
 _PLACEHOLDERS = (
@@ -130,23 +130,23 @@ class BatchFormat:
         """Whether every operation of a batch has a place for its idempotency key."""
         of_each = self.operation.values() if per_operation(self.operation) else [self.operation]
         return all(
-            _mentions(template, "{headers}") or _mentions(template, "{key}")
+            mentions(template, "headers") or mentions(template, "key")
             for template in of_each
             if template is not None
         )
 
-    @property
-    def is_numbered(self) -> bool:
-        """Whether operations are listed with their number."""
-        return _mentions(self.operation, "{number}")
+    def is_numbered(self, operation: str) -> bool:
+        """Whether this operation is listed with its number."""
+        return mentions(self.template(operation), "number")
 
 
-def _mentions(value: Any, text: str) -> bool:
-    if isinstance(value, Mapping):
-        return any(_mentions(each, text) for each in value.values())
-    if isinstance(value, (list, tuple)):
-        return any(_mentions(each, text) for each in value)
-    return bool(value == text)
+def mentions(template: Any, placeholder: str) -> bool:
+    """Whether a template has this placeholder in it."""
+    if isinstance(template, Mapping):
+        return any(mentions(each, placeholder) for each in template.values())
+    if isinstance(template, (list, tuple)):
+        return any(mentions(each, placeholder) for each in template)
+    return bool(template == "{" + placeholder + "}")
 
 
 def as_batch(value: Any) -> Any:

@@ -25,6 +25,7 @@ __all__ = [
     "http_url",
     "is_auth",
     "is_callable",
+    "is_clock",
     "is_dialect",
     "is_probe",
     "is_storage",
@@ -231,6 +232,14 @@ def is_transport(instance: object, attribute: attrs.Attribute[Any], value: Any) 
     """A validator: something with a ``send``."""
     if value is not None and not callable(getattr(value, "send", None)):
         raise wrong_value("transport", value, "an object with a send(request) method, or None")
+
+
+def is_clock(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    """A validator: something that tells the time."""
+    if value is not None and not all(
+        callable(getattr(value, name, None)) for name in ("wall", "monotonic")
+    ):
+        raise wrong_value("clock", value, "an object with wall() and monotonic(), or None")
 
 
 def hidden(value: object) -> str:

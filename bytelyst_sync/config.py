@@ -19,6 +19,7 @@ from bytelyst_sync.checks import (
     http_url,
     is_auth,
     is_callable,
+    is_clock,
     is_dialect,
     is_probe,
     is_storage,
@@ -92,7 +93,13 @@ def _as_entity(name: Any, given: Any) -> EntityConfig:
     options = known_settings(given, EntityConfig, f"entities[{name!r}].")
     if "endpoint" not in options:
         raise wrong_value(f"entities[{name!r}].endpoint", None, 'a path, such as "/notes"')
-    return EntityConfig(**options)
+    try:
+        return EntityConfig(**options)
+    except ConfigError as error:
+        place = f"entities[{name!r}]."
+        raise ConfigError(
+            f"{place}{error}", field=f"{place}{error.field}", value=error.value
+        ) from None
 
 
 def _as_entities(value: Any) -> dict[str, EntityConfig]:
@@ -159,6 +166,7 @@ class SyncConfig:
     telemetry: Any = attrs.field(default=None, validator=is_callable)
     session_factory: Callable[[], Any] | None = attrs.field(default=None, validator=is_callable)
     transport: Any = attrs.field(default=None, validator=is_transport)
+    clock: Any = attrs.field(default=None, validator=is_clock)
 
     def __attrs_post_init__(self) -> None:
         if self.retry_delay > self.max_retry_delay:

@@ -19,7 +19,9 @@ from bytelyst_sync.errors import EngineClosedError, InvalidDataError
 from bytelyst_sync.flows.asking import checked_answer, conflict_number
 from bytelyst_sync.flows.lifecycle import register
 from bytelyst_sync.flows.notifier import in_callback
+from bytelyst_sync.flows.observer import Observer
 from bytelyst_sync.flows.status import StatusBoard, Tally
+from bytelyst_sync.flows.tickets import Ticket
 from bytelyst_sync.flows.transactions import Buffer
 from bytelyst_sync.model import (
     Conflict,
@@ -40,6 +42,7 @@ from bytelyst_sync.state.reading import conflict_rows, queued_items, view_record
 from bytelyst_sync.state.replica import canonical_key, view
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import CONFLICTS
+from bytelyst_sync.telemetry import SyncStats
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -65,13 +68,15 @@ class SyncEngine:
                 "create_sync_engine(...) takes the settings as keywords"
             )
         self.config = config
-        self._clock: Clock = SystemClock()
+        self._clock: Clock = config.clock or SystemClock()
         self._entities = compile_entities(config)
-        self._board = StatusBoard(self._clock, self._tally)
+        self._observer = Observer(config.telemetry, self._clock)
+        self._board = StatusBoard(self._clock, self._tally, self._observer)
         self._lock = threading.Lock()
         """Guards ``_runtime`` and ``_closed`` for the length of an assignment."""
         self._runtime: Runtime | None = None
         self._closed = False
+        self._last_flush: Ticket | None = None
         self._local = threading.local()
         register(self)
         for name in at_least_once(self._entities):
@@ -104,17 +109,22 @@ class SyncEngine:
         False if a request under way did not end in time; the store is then closed when it does.
         From a callback it asks the worker to stop and does not wait.
         """
+        return self._close(timeout, least=0.1)
+
+    def _close(self, timeout: float, least: float) -> bool:
+        """``least`` is how long each part is waited for when the time is over, in seconds."""
         deadline = self._clock.monotonic() + patience(timeout)
         with self._lock:
             self._closed = True
             runtime = self._runtime
 
         def left() -> float:
-            return 0.0 if in_callback() else max(0.1, deadline - self._clock.monotonic())
+            return 0.0 if in_callback() else max(least, deadline - self._clock.monotonic())
 
         stopped = True if runtime is None else runtime.close(left)
         self._board.change(SyncStatus.CLOSED)
         self._board.notifier.close(left())
+        self._observer.close(left())
         return stopped
 
     def pause(self) -> None:
@@ -339,6 +349,11 @@ class SyncEngine:
         """Whether the network was there when it was last needed."""
         return self._board.online
 
+    def stats(self) -> SyncStats:
+        """Numbers of this engine's work since it was made, and of its queue at this instant."""
+        info = self._board.info()
+        return self._observer.stats(info.queue_length, info.failed, info.conflicts)
+
     # --- hearing
 
     def on_status_change(self, callback: Callable[[SyncStatusInfo], object]) -> Callable[[], None]:
@@ -411,15 +426,22 @@ class SyncEngine:
         """Seconds that the flush at exit may take."""
         return self.config.exit_timeout
 
-    def last_flush(self, timeout: float) -> None:
-        """At the interpreter's exit: one bounded flush; what is left stays queued."""
+    def begin_last_flush(self) -> None:
+        """At the interpreter's exit: asks for one flush, if anything is queued."""
         runtime = self._runtime
         if runtime is None or self._closed or runtime.worker.paused:
             return
-        deadline = self._clock.monotonic() + timeout
         if runtime.storage.read(runtime.outbox.length):
-            self.flush(timeout)
-        self.close(max(0.05, deadline - self._clock.monotonic()))
+            self._last_flush = syncing.ask(runtime)
+
+    def await_last_flush(self, timeout: float) -> None:
+        """At the interpreter's exit: waits for it; what is left stays queued."""
+        if self._last_flush is not None:
+            self._last_flush.done.wait(timeout)
+
+    def end(self, timeout: float) -> bool:
+        """At the interpreter's exit: closes, waiting no longer than this."""
+        return self._runtime is None or self._close(timeout, least=0.0)
 
     def after_fork(self) -> None:
         """In a forked child: what is open belongs to the parent; all starts anew on first need."""

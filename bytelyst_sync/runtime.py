@@ -88,7 +88,9 @@ class Runtime:
         credentials = self.credentials = Credentials(provider)
         mappers = {name: Mapper(each, config, clock.wall) for name, each in entities.items()}
         packer = Packer(mappers, batches_of(mappers))
-        sender = Sender(self.transport, mappers, credentials, clock, self.origin, packer)
+        sender = Sender(
+            self.transport, mappers, credentials, clock, self.origin, packer, board.observer
+        )
         self.asker = Asker(
             self.storage, entities, self.resolver, self.publish, self.new_effects, clock, self.wake
         )
@@ -156,6 +158,10 @@ class Runtime:
             knock=self._ask_base_url,
             auto_flush=config.auto_flush,
         )
+        subscribe = getattr(clock, "subscribe", None)
+        if subscribe is not None:
+            # one that is moved by hand says so, for nobody's waiting ends by itself under it
+            subscribe(self.worker.wake)
         if board.paused:
             self.worker.pause(True)
 
@@ -177,7 +183,8 @@ class Runtime:
 
     def new_effects(self) -> Effects:
         """For one run of a transaction."""
-        return Effects(watch=bool(self.board.change_subscribers))
+        watch = bool(self.board.change_subscribers)
+        return Effects(watch=watch, began=self.clock.monotonic())
 
     def _delivered(self, effects: Effects) -> None:
         self.worker.count(effects)

@@ -16,6 +16,8 @@ from bytelyst_sync.errors import ConfigError
 __all__ = ["as_dialect", "known_settings", "read_environment"]
 
 _PREFIX = "BYTELYST_SYNC_"
+_OF_OTHERS = ("config",)
+"""Names under the prefix that are not settings: where the command line finds its file."""
 _PRESETS = ("rest", "kinto", "drf", "json_server", "couchdb")
 
 
@@ -54,6 +56,8 @@ def read_environment(
         if not variable.startswith(_PREFIX) or not text.strip():
             continue
         name = variable[len(_PREFIX) :].lower()
+        if name in _OF_OTHERS:
+            continue
         if name not in _FROM_TEXT:
             names = ", ".join(_PREFIX + each.upper() for each in sorted(_FROM_TEXT))
             raise wrong_value(variable, "…", "the names " + names)

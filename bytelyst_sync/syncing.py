@@ -6,7 +6,7 @@ waits: the callback may be what they would wait for.
 
 from __future__ import annotations
 
-from bytelyst_sync.clock import as_datetime, patience
+from bytelyst_sync.clock import SystemClock, as_datetime, patience
 from bytelyst_sync.errors import EngineClosedError, StorageError
 from bytelyst_sync.flows.notifier import in_callback
 from bytelyst_sync.flows.tickets import Ticket
@@ -16,20 +16,28 @@ from bytelyst_sync.state.effects import as_sync_item
 from bytelyst_sync.storage.base import Reader
 from bytelyst_sync.storage.schema import ITEMS
 
-__all__ = ["flush", "full_sync", "pull", "wait"]
+__all__ = ["ask", "flush", "full_sync", "pull", "wait"]
 
 _NOTIFY_WAIT_S = 5.0
 """How long a call waits for callbacks to have heard of what it did."""
 _LOOK_AGAIN_S = 0.25
+_CLOCK = SystemClock()
+"""A caller's timeout is real time, whatever clock the engine goes by."""
+
+
+def ask(run: Runtime) -> Ticket:
+    """Asks for a flush of what is queued now, and waits for nothing."""
+    ticket = Ticket(run.storage.read(lambda tx: tx.last_number()))
+    run.worker.add(ticket)
+    run.worker.start()
+    return ticket
 
 
 def flush(run: Runtime, timeout: float | None) -> SyncResult:
     """See ``SyncEngine.flush``."""
-    began = run.clock.monotonic()
+    began = _CLOCK.monotonic()
     patient = patience(timeout)
-    ticket = Ticket(run.storage.read(lambda tx: tx.last_number()))
-    run.worker.add(ticket)
-    run.worker.start()
+    ticket = ask(run)
     if not in_callback():
         try:
             ticket.done.wait(patient)
@@ -37,7 +45,7 @@ def flush(run: Runtime, timeout: float | None) -> SyncResult:
             run.worker.drop(ticket)
         if isinstance(ticket.error, StorageError):
             raise ticket.error
-        left = patient - (run.clock.monotonic() - began)
+        left = patient - (_CLOCK.monotonic() - began)
         run.board.notifier.drain(max(0.0, min(left, _NOTIFY_WAIT_S)))
 
     def look(tx: Reader) -> tuple[int, bool]:
@@ -56,7 +64,7 @@ def flush(run: Runtime, timeout: float | None) -> SyncResult:
         conflicts=ticket.conflicts,
         errors=errors,
         timestamp=as_datetime(run.clock.wall()),
-        duration=run.clock.monotonic() - began,
+        duration=_CLOCK.monotonic() - began,
         remaining=remaining,
         offline=ticket.offline,
     )
@@ -66,7 +74,7 @@ def pull(
     run: Runtime, names: list[str], timeout: float | None, *, full: bool = False
 ) -> SyncResult:
     """See ``SyncEngine.pull``; with ``full`` everything is listed anew."""
-    began = run.clock.monotonic()
+    began = _CLOCK.monotonic()
     patient = patience(timeout)
     run.worker.start()
     if in_callback():
@@ -76,7 +84,7 @@ def pull(
         now = as_datetime(run.clock.wall())
         return SyncResult(success=False, timestamp=now, remaining=remaining)
     run.credentials.forget_refused()
-    done = run.puller.pull(names, began + patient, full=full)
+    done = run.puller.pull(names, run.clock.monotonic() + patient, full=full)
     if done.errors == 0:
         run.board.note_sync(well=True)
     run.worker.wake()
@@ -87,7 +95,7 @@ def pull(
         conflicts=done.conflicts,
         errors=done.errors,
         timestamp=as_datetime(run.clock.wall()),
-        duration=run.clock.monotonic() - began,
+        duration=_CLOCK.monotonic() - began,
         remaining=run.storage.read(run.outbox.length),
         offline=done.offline,
     )
@@ -95,10 +103,10 @@ def pull(
 
 def full_sync(run: Runtime, names: list[str], timeout: float | None) -> SyncResult:
     """See ``SyncEngine.full_sync``."""
-    began = run.clock.monotonic()
+    began = _CLOCK.monotonic()
 
     def left() -> float | None:
-        spent = run.clock.monotonic() - began
+        spent = _CLOCK.monotonic() - began
         return None if timeout is None else max(0.0, timeout - spent)
 
     first = flush(run, left())
@@ -112,7 +120,7 @@ def full_sync(run: Runtime, names: list[str], timeout: float | None) -> SyncResu
         conflicts=sum(part.conflicts for part in parts),
         errors=sum(part.errors for part in parts),
         timestamp=last.timestamp,
-        duration=run.clock.monotonic() - began,
+        duration=_CLOCK.monotonic() - began,
         remaining=last.remaining,
         offline=any(part.offline for part in parts),
     )
@@ -124,14 +132,14 @@ def wait(run: Runtime, item: SyncItem, timeout: float | None) -> ItemState:
     patient = patience(timeout)
     if in_callback():
         patient = 0.0
-    deadline = run.clock.monotonic() + patient
+    deadline = _CLOCK.monotonic() + patient
     looked_again = False
     while True:
         if run.closed:
             raise EngineClosedError("the engine was closed while it was waited for an item")
         generation = run.outcomes.generation
         state = _state(run, item)
-        left = deadline - run.clock.monotonic()
+        left = deadline - _CLOCK.monotonic()
         if state is None and not looked_again:
             # its commit may be a moment ahead of the word of what came of it
             looked_again = True

@@ -5,7 +5,8 @@ import re
 import attrs
 import pytest
 
-from bytelyst_sync import ConfigError, Dialect, SyncOperation
+from bytelyst_sync import ConfigError, Dialect, SyncConfig
+from bytelyst_sync.batch import BatchFormat, mentions
 
 DEFAULTS = {
     # SPEC §8
@@ -25,6 +26,8 @@ DEFAULTS = {
     "items": "items",
     "item": "",
     "query": {},
+    "page_size": "limit",
+    "skip_ids": None,
     "since": ("since", "{cursor}"),
     "first_cursor": None,
     "cursor": "body:cursor",
@@ -35,11 +38,13 @@ DEFAULTS = {
     "current": ("current", ""),
     "conflict": (409, 412),
     "gone": (404, 410),
+    "check_before_write": False,
     "exists": (),
     "tombstone": "deleted",
     "server_fields": (),
     "updated_at": ("updatedAt", "updated_at"),
     "idempotency": "Idempotency-Key",
+    "batch": None,
     "headers": {},
 }
 
@@ -50,13 +55,14 @@ def test_the_default_of(field):
 
 
 def test_there_are_no_other_fields():
-    assert {field.name for field in attrs.fields(Dialect)} <= set(DEFAULTS)
+    assert {field.name for field in attrs.fields(Dialect)} == set(DEFAULTS)
 
 
 def test_rest_is_the_default():
     assert Dialect.rest() == Dialect()
 
 
+BULK = BatchFormat(endpoint="PUT {endpoint}/bulk", operations="")
 GOOD = {
     # of each field: what is given, and what is kept
     "create": [
@@ -66,7 +72,15 @@ GOOD = {
     "update": [("POST {endpoint}/{id}/-/update", "POST {endpoint}/{id}/-/update")],
     "pull": [("GET {endpoint}/_changes", "GET {endpoint}/_changes"), ("GET /all", "GET /all")],
     "patch": [("merge-patch", "merge-patch"), ("full", "full")],
-    "content_type": [("application/merge-patch+json", "application/merge-patch+json")],
+    "delete": [("POST {endpoint}/-/delete", "POST {endpoint}/-/delete")],
+    "read": [("GET {endpoint}?id={id}", "GET {endpoint}?id={id}")],
+    "content_type": [
+        ("application/merge-patch+json", "application/merge-patch+json"),
+        (
+            {"update": "application/merge-patch+json"},
+            {"update": "application/merge-patch+json"},
+        ),
+    ],
     "answer": [("any", "any")],
     "body": [
         ("data", "data"),
@@ -74,10 +88,13 @@ GOOD = {
     ],
     "extra": [({"return": True}, {"return": True})],
     "record": [("data", "data"), ("rows.0", "rows.0")],
-    "id_in_answer": [("objectId", "objectId")],
+    "partial_answer": [(True, True)],
+    "id_in_answer": [("objectId", "objectId"), (None, None)],
     "items": [("", ""), ("results", "results")],
     "item": [("doc", "doc")],
     "query": [({"_sort": "x", "_limit": 10}, {"_sort": "x", "_limit": 10})],
+    "page_size": [("per_page", "per_page")],
+    "skip_ids": [("_design/", "_design/"), (None, None)],
     "since": [
         (["where", "{cursor}"], ("where", "{cursor}")),
         (
@@ -104,6 +121,8 @@ GOOD = {
     "version": [
         ("field:_rev", ("field:_rev",)),
         (["field:_rev", "header:ETag"], ("field:_rev", "header:ETag")),
+        (("field:_rev", "answer:rev"), ("field:_rev", "answer:rev")),
+        ("answer:meta.rev", ("answer:meta.rev",)),
         (None, ()),
     ],
     "send_version": [
@@ -115,9 +134,11 @@ GOOD = {
         ),
         (None, None),
     ],
+    "quote_version": [(True, True)],
     "current": [("details.existing", ("details.existing",)), (None, ())],
     "conflict": [(409, (409,)), ([409, 422], (409, 422))],
     "gone": [((404,), (404,)), ((), ())],
+    "check_before_write": [(True, True)],
     "exists": [
         ([[500, "duplicate id"], (200, None)], ((500, "duplicate id"), (200, None))),
     ],
@@ -125,6 +146,11 @@ GOOD = {
     "server_fields": [(["_id", "_etag"], ("_id", "_etag")), ("_id", ("_id",))],
     "updated_at": [("changed", ("changed",)), (None, ())],
     "idempotency": [(None, None), ("X-Request-Key", "X-Request-Key")],
+    "batch": [
+        (BatchFormat(size=7), BatchFormat(size=7)),
+        ({"size": 7}, BatchFormat(size=7)),
+        ({"endpoint": "PUT {endpoint}/bulk", "operations": ""}, BULK),
+    ],
     "headers": [({"Prefer": "return=representation"}, {"Prefer": "return=representation"})],
 }
 
@@ -156,7 +182,10 @@ WRONG = {
     "read": (["READ {endpoint}"], "a method and a path"),
     "pull": ([None], "a method and a path"),
     "patch": (["merge", "", None, []], "'merge-patch'"),
-    "content_type": ([None, 7], "a string"),
+    "content_type": (
+        [None, 7, "", "json", "application/json\r\nX: y", {"update": "json"}, {"update": None}],
+        "a media type such as",
+    ),
     "answer": (["xml", None], "'any'"),
     "body": ([None, 7, ["data"]], "a key, or a dict"),
     "extra": ([None, "x", {1: 2}, [("a", 1)]], "a dict"),
@@ -166,11 +195,16 @@ WRONG = {
     "items": ([None, 7], "a string"),
     "item": ([None, 7], "a string"),
     "query": ([None, "a=1", {1: 2}], "a dict"),
+    "page_size": ([None, 7], "a string"),
+    "skip_ids": ([7, ["_design/"]], "a string or None"),
     "since": (["since", ("since",), ("since", "now"), ("a", "b", "{cursor}"), 7], "{cursor}"),
     "first_cursor": ([0, 7], "a string or None"),
     "cursor": (["cursor", "body:", "query:x", 7, ""], '"max:NAME"'),
     "next_page": (["next", "url:", "link:next", 7], '"rel:NAME"'),
-    "version": (["ETag", "header:", "body:_rev", 7, ["field:v", 7]], ""),
+    "version": (
+        ["ETag", "header:", "answer:", "body:_rev", 7, ["field:v", 7]],
+        '"header:NAME", "field:NAME" or "answer:NAME", or None',
+    ),
     "send_version": (
         ["If-Match", "header:", "field:v", 7, {"update": "If-Match"}, {"update": 7}],
         '"header:NAME"',
@@ -179,6 +213,7 @@ WRONG = {
     "current": ([7, [None]], "strings"),
     "conflict": (["409", [99], [600], [True], [409, "412"], 4.5], "HTTP statuses"),
     "gone": (["404", [0], [None]], "HTTP statuses"),
+    "check_before_write": (["yes", 1, None], "True or False"),
     "exists": (
         ["409", [409], [(409,)], [("409", None)], [(409, 7)], [(409, "(")], [(True, None)], None],
         "a status and a pattern",
@@ -218,9 +253,11 @@ def test_a_template_that_cannot_be_filled(template):
         Dialect(since=("where", template))
 
 
-@pytest.mark.parametrize("field", ["body", "send_version"])
-def test_a_dict_per_operation_names_operations(field):
-    good = {"body": "row", "send_version": "body:_rev"}[field]
+@pytest.mark.parametrize(
+    ("field", "good"),
+    [("body", "row"), ("send_version", "body:_rev"), ("content_type", "application/json")],
+)
+def test_a_dict_per_operation_names_operations(field, good):
     with pytest.raises(ConfigError, match=f"Dialect.{field} is .*upsert"):
         Dialect(**{field: {"upsert": good}})
 
@@ -245,12 +282,12 @@ def test_a_dialect_is_frozen_and_takes_keywords_only():
 
 
 def test_the_callers_dicts_are_not_aliased():
-    given = {"create": "body:x"}
-    fields = ("extra", "query", "headers", "body", "send_version")
+    given = {"create": "body:x/y"}
+    fields = ("extra", "query", "headers", "body", "send_version", "content_type")
     dialect = Dialect(**dict.fromkeys(fields, given))
-    given["update"] = "body:y"
+    given["update"] = "body:z/z"
     for field in fields:
-        assert getattr(dialect, field) == {"create": "body:x"}
+        assert getattr(dialect, field) == {"create": "body:x/y"}
 
 
 @pytest.mark.parametrize("field", ["headers", "extra", "query"])
@@ -276,15 +313,466 @@ WRAPPED = {
 @pytest.mark.parametrize(("body", "operation", "written"), WRAPPED.values(), ids=WRAPPED)
 def test_what_is_written(body, operation, written):
     dialect = Dialect(body=body, extra={"v": 1})
-    assert dialect.encode(SyncOperation(operation), {"id": "7"}) == written
+    assert dialect.encode(operation, {"id": "7"}) == written
 
 
-def test_where_a_version_is_sent():
-    assert Dialect().version_place("delete") == "header:If-Match"
-    by_operation = Dialect(send_version={"update": "body:_rev"})
-    assert by_operation.version_place("update") == "body:_rev"
-    assert by_operation.version_place("delete") is None
+BY_OPERATION = {
+    # field, value, the method that looks it up, create, update, delete
+    "send_version, one for all": (
+        "send_version",
+        "header:If-Match",
+        "version_place",
+        ("header:If-Match", "header:If-Match", "header:If-Match"),
+    ),
+    "send_version, each its own": (
+        "send_version",
+        {"update": "body:_rev", "delete": "query:rev"},
+        "version_place",
+        (None, "body:_rev", "query:rev"),
+    ),
+    "send_version, none": ("send_version", None, "version_place", (None, None, None)),
+    "content_type, one for all": (
+        "content_type",
+        "application/vnd.api+json",
+        "media_type",
+        ("application/vnd.api+json",) * 3,
+    ),
+    "content_type, each its own": (
+        "content_type",
+        {"update": "application/merge-patch+json"},
+        "media_type",
+        ("application/json", "application/merge-patch+json", "application/json"),
+    ),
+    "body, one for all": ("body", "data", "wrapper", ("data", "data", "data")),
+    "body, each its own": (
+        "body",
+        {"create": "row", "update": "change"},
+        "wrapper",
+        ("row", "change", ""),
+    ),
+}
 
 
-def test_the_preset_that_ships():
-    assert Dialect.rest() == Dialect()
+@pytest.mark.parametrize(
+    ("field", "value", "look_up", "found"), BY_OPERATION.values(), ids=BY_OPERATION
+)
+def test_what_may_differ_by_operation(field, value, look_up, found):
+    method = getattr(Dialect(**{field: value}), look_up)
+    assert tuple(method(each) for each in ("create", "update", "delete")) == found
+
+
+# batches
+
+
+BATCH_DEFAULTS = {
+    "endpoint": "POST /batch",
+    "operations": "requests",
+    "operation": {
+        "method": "{method}",
+        "path": "{path}",
+        "headers": "{headers}",
+        "body": "{body}",
+    },
+    "extra": {},
+    "answers": "responses",
+    "match": None,
+    "status": "status",
+    "headers": "headers",
+    "body": "body",
+    "error": None,
+    "error_statuses": {},
+    "size": 100,
+}
+
+
+@pytest.mark.parametrize("field", BATCH_DEFAULTS)
+def test_the_default_of_a_batch_format(field):
+    assert getattr(BatchFormat(), field) == BATCH_DEFAULTS[field]
+
+
+def test_a_batch_format_has_no_other_fields():
+    assert {field.name for field in attrs.fields(BatchFormat)} == set(BATCH_DEFAULTS)
+
+
+PLACEHOLDERS = (
+    "method",
+    "path",
+    "absolute_path",
+    "headers",
+    "body",
+    "id",
+    "version",
+    "key",
+    "number",
+)
+
+
+def test_a_template_may_name_whatever_a_single_request_would_say():
+    template = {"all": [f"{{{each}}}" for each in PLACEHOLDERS], "fixed": [1, True, None, "x {y}"]}
+    shape = BatchFormat(operation=template)
+    assert shape.operation == template
+    assert all(mentions(template, each) for each in PLACEHOLDERS)
+    assert (shape.is_numbered, shape.carries_keys) == (True, True)
+    assert not mentions(BatchFormat().operation, "key")
+    assert not mentions({"k": "my {key}"}, "key"), "it is the whole text, or none"
+    assert not BatchFormat().is_numbered
+
+
+def test_a_template_for_each_operation():
+    shape = BatchFormat(operation={"create": {"add": "{body}"}, "delete": None})
+    assert shape.template("create") == {"add": "{body}"}
+    assert shape.template("update") is shape.template("delete") is None
+    assert BatchFormat(operation="{body}").template("update") == "{body}"
+
+
+WRONG_BATCH = {
+    "endpoint": (["/batch", "POST", None, "POST {endpoint}/{uid}"], "a method and a path"),
+    "operations": ([None, 7], "a string"),
+    "operation": (
+        ["{what}", {"m": "{verb}"}, {"create": "{verb}"}, [{"a": "{}"}], {1: "x"}, object()],
+        '"{method}", "{path}"',
+    ),
+    "extra": ([None, "x", {1: 2}], "a dict"),
+    "answers": ([None, 7], "a string"),
+    "match": ([7], "a string or None"),
+    "status": ([7], "a string or None"),
+    "headers": ([7], "a string or None"),
+    "body": ([None, 7], "a string"),
+    "error": ([7], "a string or None"),
+    "error_statuses": (
+        [None, {"conflict": "409"}, {"conflict": 99}, {"conflict": True}, {409: 409}],
+        '{"conflict": 409}',
+    ),
+    "size": ([0, -1, 10_001, 2.5, "10", True, None], "a whole number from 1 to 10000"),
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "allowed"),
+    [
+        pytest.param(field, value, allowed, id=f"{field}={value!r}".split(" at 0x")[0])
+        for field, (values, allowed) in WRONG_BATCH.items()
+        for value in values
+    ],
+)
+def test_a_wrong_value_in_a_batch_format(field, value, allowed):
+    message = f"BatchFormat.{field} is .*; allowed: .*{re.escape(allowed)}"
+    with pytest.raises(ConfigError, match=message) as caught:
+        BatchFormat(**{field: value})
+    assert caught.value.field == field
+    with pytest.raises(ConfigError, match=message):
+        Dialect(batch={field: value})
+
+
+@pytest.mark.parametrize("both", [{"error": "error"}, {"status": None}], ids=["both", "neither"])
+def test_an_answer_of_a_batch_has_a_status_or_an_error(both):
+    with pytest.raises(ConfigError, match=r"BatchFormat\.status is .*error=\.\.\."):
+        BatchFormat(**both)
+
+
+def test_a_batch_format_names_the_fields_there_are():
+    with pytest.raises(ConfigError, match=r"BatchFormat\.sizes .*the fields .*size"):
+        Dialect(batch={"sizes": 7})
+
+
+@pytest.mark.parametrize("batch", [True, 7, "kinto", ["POST /batch"]])
+def test_a_batch_that_is_none(batch):
+    with pytest.raises(ConfigError, match=r"Dialect\.batch is .*; allowed: ") as caught:
+        Dialect(batch=batch)
+    assert caught.value.field == "batch"
+
+
+KEYLESS = {"method": "{method}", "path": "{path}", "body": "{body}"}
+
+
+@pytest.mark.parametrize(
+    "template",
+    [KEYLESS, {"create": KEYLESS}, {"create": {**KEYLESS, "key": "{key}"}, "update": KEYLESS}],
+    ids=["for all", "for one", "for one of two"],
+)
+def test_where_an_api_knows_keys_a_batch_has_a_place_for_them(template):
+    batch = BatchFormat(operation=template)
+    with pytest.raises(ConfigError, match=r"Dialect\.idempotency .*\{headers\}.*\{key\}") as caught:
+        Dialect(batch=batch)
+    assert caught.value.field == "idempotency"
+    with pytest.raises(ConfigError, match="idempotency"):
+        Dialect(batch=batch, idempotency=None, send_version=None).evolve(idempotency="X-Key")
+    assert Dialect(batch=batch, idempotency=None, send_version=None).batch is batch
+
+
+@pytest.mark.parametrize("place", ["{headers}", "{key}"])
+def test_a_place_for_a_key(place):
+    batch = {"operation": {**KEYLESS, "more": ["{version}", {"here": place}]}}
+    assert Dialect(batch=batch).batch.carries_keys
+
+
+# presets
+
+
+REST = {field.name: getattr(Dialect(), field.name) for field in attrs.fields(Dialect)}
+PRESETS = {
+    # what differs from the default
+    "rest": {},
+    "kinto": {
+        "create": "PUT {endpoint}/{id}",
+        "body": "data",
+        "record": "data",
+        "items": "data",
+        "query": {"_sort": "last_modified"},
+        "page_size": "_limit",
+        "since": ("_since", "{cursor}"),
+        "cursor": "header:ETag",
+        "next_page": "header:Next-Page",
+        "version": ("field:last_modified",),
+        "quote_version": True,
+        "current": ("details.existing",),
+        "server_fields": ("last_modified",),
+        "updated_at": ("last_modified",),
+        "idempotency": None,
+        "batch": BatchFormat.kinto(),
+    },
+    "drf": {
+        "create": "POST {endpoint}/",
+        "update": "PATCH {endpoint}/{id}/",
+        "delete": "DELETE {endpoint}/{id}/",
+        "read": "GET {endpoint}/{id}/",
+        "pull": "GET {endpoint}/",
+        "items": "results",
+        "page_size": "page_size",
+        "since": ("updated_after", "{cursor}"),
+        "cursor": "max:updated_at",
+        "next_page": "url:next",
+        "version": (),
+        "send_version": None,
+        "current": (),
+        "check_before_write": True,
+        "tombstone": None,
+        "server_fields": ("updated_at",),
+        "idempotency": None,
+    },
+    "json_server": {
+        "items": "",
+        "query": {"_page": 1, "_limit": 1000},
+        "page_size": "_limit",
+        "since": None,
+        "cursor": None,
+        "next_page": "rel:next",
+        "version": (),
+        "send_version": None,
+        "current": (),
+        "check_before_write": True,
+        "exists": ((500, "duplicate id"),),
+        "tombstone": None,
+        "idempotency": None,
+    },
+    "couchdb": {
+        "create": "PUT {endpoint}/{id}",
+        "update": "PUT {endpoint}/{id}",
+        "pull": "GET {endpoint}/_changes",
+        "patch": "full",
+        "items": "results",
+        "item": "doc",
+        "query": {"include_docs": "true", "limit": 1000},
+        "cursor": "body:last_seq",
+        "next_page": "full:limit",
+        "version": ("field:_rev", "answer:rev"),
+        "send_version": {"update": "body:_rev", "delete": "query:rev"},
+        "current": (),
+        "tombstone": "_deleted",
+        "skip_ids": "_design/",
+        "idempotency": None,
+        "batch": BatchFormat.couchdb(),
+    },
+}
+
+
+def differing(dialect):
+    fields = {field.name: getattr(dialect, field.name) for field in attrs.fields(Dialect)}
+    return {name: value for name, value in fields.items() if value != REST[name]}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_a_preset_says_otherwise(preset):
+    found = differing(getattr(Dialect, preset)())
+    if preset == "drf":
+        ((status, pattern),) = found.pop("exists")
+        assert status == 400
+        taken = '{"id": ["note with this id already exists."]}'
+        assert re.search(pattern, taken)
+        assert re.search(pattern, '{"uuid": ["This field must be unique."]}')
+        assert not re.search(pattern, '{"title": ["note with this title already exists."]}')
+    assert found == PRESETS[preset]
+
+
+SETTINGS = {
+    "base_url": "http://server.invalid",
+    "entities": {"notes": "/notes"},
+    "storage": ":memory:",
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_by_its_name(preset):
+    config = SyncConfig.from_mapping({**SETTINGS, "dialect": preset})
+    assert config.dialect == getattr(Dialect, preset)()
+    named = SyncConfig.from_mapping({**SETTINGS, "dialect": {"preset": preset}})
+    assert named.dialect == config.dialect
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_with_other_fields(preset):
+    given = {"preset": preset, "tombstone": "gone", "headers": {"X-Team": "a"}}
+    made = SyncConfig.from_mapping({**SETTINGS, "dialect": given}).dialect
+    original = getattr(Dialect, preset)()
+    assert (made.tombstone, made.headers) == ("gone", {"X-Team": "a"})
+    assert made == original.evolve(tombstone="gone", headers={"X-Team": "a"})
+    assert type(made) is type(original)
+    assert given["preset"] == preset, "the caller's dict is left as it was"
+
+
+def test_fields_without_a_preset_change_the_default():
+    made = SyncConfig.from_mapping({**SETTINGS, "dialect": {"items": "rows", "since": None}})
+    assert made.dialect == Dialect(items="rows", since=None)
+
+
+def test_a_batch_in_a_mapping():
+    dialect = {"preset": "couchdb", "batch": {"size": 3, "endpoint": "POST {endpoint}/bulk"}}
+    made = SyncConfig.from_mapping({**SETTINGS, "dialect": dialect}).dialect
+    assert made.batch == BatchFormat(size=3, endpoint="POST {endpoint}/bulk")
+
+
+def test_an_entity_of_its_own_dialect_in_a_mapping():
+    config = SyncConfig.from_env(
+        {
+            "BYTELYST_SYNC_DIALECT": "drf",
+            "BYTELYST_SYNC_BASE_URL": "http://server.invalid",
+            "BYTELYST_SYNC_ENTITIES": '{"notes": {"endpoint": "/n", "dialect": "kinto"}}',
+            "BYTELYST_SYNC_STORAGE": ":memory:",
+        }
+    )
+    assert config.dialect == Dialect.drf()
+    assert config.entities["notes"].dialect == Dialect.kinto()
+
+
+@pytest.mark.parametrize("dialect", ["soap", {"preset": "soap"}, {"preset": None}])
+def test_an_unknown_preset_names_those_there_are(dialect):
+    with pytest.raises(ConfigError, match="'rest', 'kinto', 'drf', 'json_server', 'couchdb'"):
+        SyncConfig.from_mapping({**SETTINGS, "dialect": dialect})
+
+
+def test_a_wrong_field_beside_a_preset_is_named():
+    with pytest.raises(ConfigError, match=r"Dialect\.itmes"):
+        SyncConfig.from_mapping({**SETTINGS, "dialect": {"preset": "kinto", "itmes": "x"}})
+
+
+# steps
+
+
+class Speaking(Dialect):
+    """Steps, and nothing else."""
+
+    def encode(self, operation, record):
+        return [operation, record]
+
+    def decode(self, found):
+        return {"decoded": found}
+
+    def classify(self, operation, status, body, headers):
+        return "gone" if body == {"code": 7} else None
+
+    def next_page(self, body, headers):
+        return f"{self.items}/{body['after']}/{headers['x-page']}"
+
+
+class Derived(Speaking):
+    """Overrides one of them once more."""
+
+    def next_page(self, body, headers):
+        return "derived:" + super().next_page_step(body, headers)
+
+
+class Silent(Speaking):
+    """Says nothing of its own."""
+
+
+@attrs.frozen(kw_only=True)
+class Extended(Dialect):
+    """A field of its own, which its step looks at."""
+
+    tail: str = "!"
+
+    def next_page(self, body, headers):
+        return body["after"] + self.tail
+
+
+@attrs.frozen(kw_only=True, slots=False)
+class Loose(Dialect):
+    tail: str = "!"
+
+    def next_page(self, body, headers):
+        return body["after"] + self.tail
+
+
+class DerivedFromExtended(Extended):
+    """A plain one of a decorated one."""
+
+
+@attrs.frozen(kw_only=True)
+class TwiceExtended(Extended):
+    end: str = "."
+
+    def next_page(self, body, headers):
+        return body["after"] + self.tail + self.end
+
+
+STEPS = {
+    # the class, fields, what its step makes of a page
+    "plain": (Speaking, {}, "items/9/p"),
+    "plain, of a plain one": (Derived, {"items": "rows"}, "derived:rows/9/p"),
+    "plain, with nothing of its own": (Silent, {}, "items/9/p"),
+    "decorated": (Extended, {"tail": "?"}, "9?"),
+    "decorated, without slots": (Loose, {"tail": "?"}, "9?"),
+    "plain, of a decorated one": (DerivedFromExtended, {"tail": "?"}, "9?"),
+    "decorated, of a decorated one": (TwiceExtended, {"tail": "?"}, "9?."),
+}
+
+
+@pytest.mark.parametrize(("kind", "fields", "found"), STEPS.values(), ids=STEPS)
+def test_the_next_page_step_and_the_field_of_its_name(kind, fields, found):
+    made = kind(**fields)
+    assert made.next_page == "more:has_more", "the field keeps its place"
+    assert made.next_page_step({"after": "9"}, {"x-page": "p"}) == found
+    assert made.evolve(next_page="rel:next").next_page == "rel:next"
+    assert made.evolve(next_page=None).next_page_step({"after": "9"}, {"x-page": "p"}) == found
+    with pytest.raises(ConfigError, match=r"Dialect\.next_page"):
+        kind(next_page="next")
+
+
+@pytest.mark.parametrize("kind", [each[0] for each in STEPS.values()])
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_preset_of_a_subclass_is_one_of_it(kind, preset):
+    made = getattr(kind, preset)()
+    assert type(made) is kind
+    assert differing(made) == differing(getattr(Dialect, preset)())
+
+
+@pytest.mark.parametrize("kind", [each[0] for each in STEPS.values()])
+def test_evolve_keeps_the_class(kind):
+    made = kind(items="rows").evolve(tombstone=None)
+    assert type(made) is kind
+    assert (made.items, made.tombstone) == ("rows", None)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        made.items = "x"
+
+
+def test_the_default_has_no_step_for_pages_and_its_others_say_nothing():
+    assert Dialect().next_page_step is None
+    assert Dialect().decode(7) == 7
+    assert Dialect().classify("update", 500, None, {}) is None
+    assert Speaking().decode(7) == {"decoded": 7}
+
+
+def test_steps_are_the_class_s_own():
+    assert Speaking().next_page_step is not None
+    assert Dialect().next_page_step is None
+    assert Dialect().next_page == "more:has_more"

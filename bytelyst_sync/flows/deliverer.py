@@ -8,9 +8,11 @@ full disk loses no answer, and the right is never given back with a claim open.
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable
 
 from bytelyst_sync.clock import FOREVER_S, Clock
+from bytelyst_sync.errors import SyncError, TransportError
 from bytelyst_sync.flows.connectivity import Connectivity
 from bytelyst_sync.flows.credentials import Refusal
 from bytelyst_sync.flows.origin import OriginPause
@@ -23,7 +25,7 @@ from bytelyst_sync.state.claims import Claim, Claims
 from bytelyst_sync.state.effects import Effects
 from bytelyst_sync.state.settlement import Settlement
 from bytelyst_sync.storage.base import DeliveryRight, Reader, Storage, Transaction
-from bytelyst_sync.transport.answers import Answer
+from bytelyst_sync.transport.answers import Answer, failure
 
 __all__ = ["Deliverer"]
 
@@ -169,7 +171,15 @@ class Deliverer:
             self._origin.save(tx)
             return effects, self._claims.claim(tx, room, now) if room else []
 
-        effects, claims = self._storage.write(work)
+        try:
+            effects, claims = self._storage.write(work)
+        except SyncError:
+            raise
+        except Exception:
+            if not sent:
+                raise
+            self._settle_each(sent)
+            return self.commit(room)
         self._origin.saved()
         del self._unsettled[: len(sent)], self._unsent[: len(unsent)]
         self.trouble = self.trouble or effects.errors > 0
@@ -182,6 +192,27 @@ class Deliverer:
             self._pipe.submit(claims)
             self._board.change(SyncStatus.SYNCING)
         return bool(claims)
+
+    def _settle_each(self, sent: list[Sent]) -> None:
+        """One of these answers cannot be settled: it alone spends a try, the others are settled."""
+        for claim, answer in sent:
+            try:
+                effects = self._settle(claim, answer)
+            except SyncError:
+                raise
+            except Exception as error:  # noqa: BLE001 - an answer may hold what no rule can bear
+                effects = self._settle(claim, _hopeless(claim, error))
+            del self._unsettled[0]
+            self.trouble = self.trouble or effects.errors > 0
+            self._publish(effects)
+
+    def _settle(self, claim: Claim, answer: Answer) -> Effects:
+        def work(tx: Transaction) -> Effects:
+            effects = self._new_effects()
+            self._settlement.settle(tx, claim, answer, effects, self._clock.wall())
+            return effects
+
+        return self._storage.write(work)
 
     def forget(self) -> None:
         """After a fault of its own: taking over anew treats what was under way as a crash."""
@@ -241,3 +272,14 @@ class Deliverer:
         if not self._board.online:
             logger.info("online again")
         self._board.online = True
+
+
+def _hopeless(claim: Claim, error: Exception) -> Answer:
+    """What stands for an answer that cannot be settled."""
+    # the error's message may quote the answer; where it happened does not
+    kind, entity = type(error).__name__, claim.item.entity
+    where = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("an answer of %s cannot be settled: %s\n%s", entity, kind, where)
+    text = f"{entity} {claim.item.record}: what the server answered cannot be dealt with ({kind})"
+    told = TransportError(text, entity=entity, record_id=claim.item.record)
+    return failure(Meaning.UNKNOWN, told)

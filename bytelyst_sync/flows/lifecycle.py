@@ -13,6 +13,8 @@ import logging
 import os
 import threading
 import weakref
+from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from bytelyst_sync.clock import SystemClock
@@ -21,6 +23,8 @@ from bytelyst_sync.errors import SyncError
 __all__ = ["register"]
 
 logger = logging.getLogger("bytelyst_sync.lifecycle")
+_GRACE_S = 0.1
+"""How long all engines together may take to close, once the time for the flush is over."""
 
 
 class Living(Protocol):
@@ -35,8 +39,16 @@ class Living(Protocol):
         """In the child."""
         ...
 
-    def last_flush(self, timeout: float) -> None:
-        """At exit."""
+    def begin_last_flush(self) -> None:
+        """At exit: asks for it, and waits for nothing."""
+        ...
+
+    def await_last_flush(self, timeout: float) -> None:
+        """At exit: waits for it."""
+        ...
+
+    def end(self, timeout: float) -> bool:
+        """At exit: closes, waiting no longer than this; true if all has ended."""
         ...
 
 
@@ -64,16 +76,35 @@ def _in_child() -> None:
 
 
 def _at_exit() -> None:
+    """All engines at once: each is asked before one is waited for, so that many take no longer
+    than one.
+    """
     clock = SystemClock()
     engines = [engine for engine in list(_engines) if engine.exit_timeout > 0]
     start = clock.monotonic()
-    for engine in engines:
-        left = start + engine.exit_timeout - clock.monotonic()
-        try:
-            engine.last_flush(max(0.0, left))
-        except KeyboardInterrupt:
-            return
-        except SyncError as error:
-            logger.warning("no flush at exit, what is queued stays queued: %s", error)
-        except Exception:
-            logger.exception("the flush at exit failed; what is queued stays queued")
+
+    def left(engine: Living) -> float:
+        return max(0.0, start + engine.exit_timeout - clock.monotonic())
+
+    try:
+        for engine in engines:
+            _try(engine.begin_last_flush)
+        for engine in engines:
+            _try(partial(engine.await_last_flush, left(engine)))
+        for engine in engines:
+            _try(partial(engine.end, 0.0))
+        grace = clock.monotonic() + _GRACE_S
+        for engine in engines:
+            wait = max(left(engine), grace - clock.monotonic())
+            _try(partial(engine.end, max(0.0, wait)))
+    except KeyboardInterrupt:
+        return
+
+
+def _try(step: Callable[[], object]) -> None:
+    try:
+        step()
+    except SyncError as error:
+        logger.warning("no flush at exit, what is queued stays queued: %s", error)
+    except Exception:
+        logger.exception("the flush at exit failed; what is queued stays queued")

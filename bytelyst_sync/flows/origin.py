@@ -63,8 +63,10 @@ class OriginPause:
         if answer.backoff is not None:
             self._extend(answer.backoff)
 
-    def hear_of_reading(self, response: Response) -> None:
-        """The same for the answer to a pull or a reading. From any thread: it only prolongs."""
+    def hear_of(self, response: Response) -> None:
+        """The same for the answer to a pull, a reading or a batch. From any thread: it only
+        prolongs.
+        """
         now = self._clock.wall()
         waits = [parse_retry_after(response.headers.get("backoff"), now)]
         if response.status in (429, 503):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import attrs
 
+from bytelyst_sync.rules.ids import is_local
 from bytelyst_sync.state.claims import Claim
 from bytelyst_sync.transport.answers import Answer
 from bytelyst_sync.transport.batches import Batch
@@ -48,19 +49,17 @@ class Packer:
         if not self._batches:
             return [(claim,) for claim in claims]
         parcels: list[list[Claim]] = []
-        open_ones: dict[str, tuple[list[Claim], int]] = {}
+        open_ones: dict[int, list[Claim]] = {}
         for claim in claims:
             batch = self._batch_for(claim)
             if batch is None:
                 parcels.append([claim])
                 continue
-            parcel, characters = open_ones.get(batch.url, ([], 0))
-            characters += len(claim.item.data)
-            if not parcel or len(parcel) >= batch.size or characters > _MOST_CHARACTERS:
-                parcel, characters = [], len(claim.item.data)
+            parcel = open_ones.get(id(batch))
+            if parcel is None or not _has_room(parcel, claim, batch):
+                parcel = open_ones[id(batch)] = []
                 parcels.append(parcel)
             parcel.append(claim)
-            open_ones[batch.url] = (parcel, characters)
         return [tuple(parcel) for parcel in parcels]
 
     def _batch_for(self, claim: Claim) -> Batch | None:
@@ -77,7 +76,8 @@ class Packer:
         operation, state = claim.operation, claim.state
         if mapper.reads_first(operation, state) or mapper.checks(operation, state):
             return None
-        return batch if batch.takes(operation.value) else None
+        local = mapper.entity.server_ids and is_local(item.record)
+        return batch if batch.takes(operation, local=local) else None
 
     def batch(self, parcel: Parcel) -> Batch:
         """The endpoint for a parcel of several claims."""
@@ -86,6 +86,16 @@ class Packer:
     def give_up(self, batch: Batch) -> None:
         """The endpoint is not there: claims go one by one from now on."""
         self._given_up.add(batch.url)
+
+
+def _has_room(parcel: list[Claim], claim: Claim, batch: Batch) -> bool:
+    if len(parcel) >= batch.size:
+        return False
+    if batch.finds_by_record(claim.operation) and any(
+        each.item.record == claim.item.record for each in parcel
+    ):
+        return False
+    return sum(len(each.item.data) for each in (*parcel, claim)) <= _MOST_CHARACTERS
 
 
 def halves(claims: list[Claim]) -> list[Parcel]:

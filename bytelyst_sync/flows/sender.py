@@ -22,6 +22,7 @@ from bytelyst_sync.errors import (
     TransportError,
 )
 from bytelyst_sync.flows.credentials import Credentials
+from bytelyst_sync.flows.observer import Observer
 from bytelyst_sync.flows.origin import OriginPause
 from bytelyst_sync.flows.parcels import Outcome, Packer, Parcel, halves
 from bytelyst_sync.rules.backoff import parse_date
@@ -53,7 +54,9 @@ class Sender:
         clock: Clock,
         origin: OriginPause,
         packer: Packer,
+        observer: Observer,
     ) -> None:
+        self._observer = observer
         self._origin = origin
         self._packer = packer
         self._clock = clock
@@ -63,6 +66,12 @@ class Sender:
 
     def send(self, parcel: Parcel) -> Outcome:
         """One attempt, with the readings that conflicts may need."""
+        began = self._clock.monotonic()
+        outcome = self._sent(parcel)
+        self._observer.sent(parcel, outcome, self._clock.monotonic() - began)
+        return outcome
+
+    def _sent(self, parcel: Parcel) -> Outcome:
         try:
             if len(parcel) == 1:
                 claim = parcel[0]
@@ -124,6 +133,7 @@ class Sender:
         shares: list[Heard | None] = []
 
         def understand(response: Response) -> Answer:
+            self._origin.hear_of(response)
             heard = hear(response)
             whole = self._mappers[parcel[0].item.entity].whole(heard)
             if whole.meaning is Meaning.DELIVERED:
@@ -192,7 +202,7 @@ class Sender:
         before = self._clock.wall()
         response = self._carried(request)
         if request.method in ("GET", "HEAD"):
-            self._origin.hear_of_reading(response)
+            self._origin.hear_of(response)
         server_time = parse_date(response.headers.get("date"))
         if server_time is not None:
             # a Date header counts whole seconds, and was written between these two

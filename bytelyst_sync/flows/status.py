@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ import attrs
 from bytelyst_sync.clock import Clock, as_datetime
 from bytelyst_sync.errors import StorageError
 from bytelyst_sync.flows.notifier import Notifier, Subscribers
+from bytelyst_sync.flows.observer import Observer
 from bytelyst_sync.model import RecordChange, SyncStatus, SyncStatusInfo
 from bytelyst_sync.state.effects import Effects
 
@@ -40,8 +42,9 @@ class Tally:
 class StatusBoard:
     """One place for the status; every change of it is told once, in order."""
 
-    def __init__(self, clock: Clock, tally: Callable[[], Tally]) -> None:
+    def __init__(self, clock: Clock, tally: Callable[[], Tally], observer: Observer) -> None:
         self._clock = clock
+        self.observer = observer
         self._tally = tally
         self._lock = threading.Lock()
         self._order = threading.RLock()
@@ -52,6 +55,8 @@ class StatusBoard:
         self._last_sync: float | None = None
         self._paused_until: float | None = None
         self._final: SyncStatusInfo | None = None
+        self._known = Tally()
+        """The numbers when they could last be read; under ``_order``."""
         self.online = True
         self.paused = False
         self.notifier = Notifier("bytelyst-sync-notify")
@@ -100,12 +105,11 @@ class StatusBoard:
                 return
             now = self._clock.wall()
             closing = status is SyncStatus.CLOSED
-            try:
-                tally = self._tally() if closing or self.status_subscribers else Tally()
-            except StorageError:
-                if not closing:
-                    raise
-                tally = Tally()
+            # a store that cannot be read is no reason to keep quiet about it
+            with suppress(StorageError):
+                self._known = self._tally() if closing or self.status_subscribers else Tally()
+            tally = self._known
+            self.observer.status(status.value, max(0.0, now - self._since))
             with self._lock:
                 self._status = status
                 self._since = now
@@ -138,6 +142,7 @@ class StatusBoard:
 
     def publish(self, effects: Effects) -> None:
         """Tells of failures and of changes of the local view, after their commit."""
+        self.observer.committed(effects, self._clock.monotonic() - effects.began)
         for item in effects.failed:
             self._post(self.failure_subscribers, item)
         for change in effects.changes:
@@ -164,6 +169,7 @@ class StatusBoard:
         self._status = SyncStatus.IDLE if self._final is None else self._status
         self.online = True
         self.notifier.after_fork()
+        self.observer.after_fork()
         for subscribers in (
             self.status_subscribers,
             self.change_subscribers,

@@ -394,7 +394,7 @@ class Worker:
             return
         if not self._connectivity.online:
             self._board.change(SyncStatus.OFFLINE)
-        elif self._refusal.active or self._chores.trouble or self._in_trouble():
+        elif self._crashes or self._refusal.active or self._chores.trouble or self._in_trouble():
             self._board.change(SyncStatus.ERROR)
         else:
             self._board.change(SyncStatus.IDLE)

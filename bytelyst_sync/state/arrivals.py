@@ -66,7 +66,10 @@ class Arrivals:
             keep_beside(tx, entity, key, state, version, seen_now)
             return False
         with watching(tx, entity, key, "remote", effects):
-            return self._take(tx, entity, key, row, items, state, version, effects, now, seen)
+            news = self._take(tx, entity, key, row, items, state, version, effects, now, seen)
+        if news:
+            effects.note("pulled", entity.name)
+        return news
 
     def _take(
         self,

@@ -14,6 +14,8 @@ from bytelyst_sync.storage.schema import ConflictRow, Item, Lane
 __all__ = ["Effects", "Question", "as_conflict", "as_sync_item"]
 
 Json = dict[str, Any]
+Event = tuple[str, str, str | None, int | None]
+"""Its name, the entity, the operation, the HTTP status."""
 _STATES = {
     Lane.SENDING: ItemState.SENDING,
     Lane.FAILED: ItemState.FAILED,
@@ -50,6 +52,25 @@ class Effects:
     errors: int = 0
     watch: bool = False
     """Whether somebody listens for changes of the local view."""
+    began: float = 0.0
+    """When the transaction began, on the engine's monotonic clock."""
+    events: dict[Event, tuple[int, float]] = attrs.field(factory=dict)
+    """What is counted: how often, and the seconds that it took in all."""
+
+    def note(
+        self,
+        name: str,
+        entity: str,
+        operation: str | None = None,
+        *,
+        status: int | None = None,
+        count: int = 1,
+        seconds: float = 0.0,
+    ) -> None:
+        """Counts an event of ``telemetry.EVENTS``."""
+        event = (name, entity, operation, status)
+        known, spent = self.events.get(event, (0, 0.0))
+        self.events[event] = (known + count, spent + seconds)
 
 
 def as_sync_item(item: Item, state: ItemState | None = None) -> SyncItem:

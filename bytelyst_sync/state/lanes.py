@@ -126,6 +126,7 @@ def resettle(tx: Transaction, item: Item, entities: Entities, effects: Effects) 
                 "dropped before the server gave it an id; repair the data and reprocess it",
             )
             effects.failed.append(as_sync_item(laid))
+            effects.note("failed", item.entity, item.operation)
     tx.replace(ITEMS, item, laid)
     return laid
 

@@ -108,14 +108,15 @@ class Outbox:
         if tail is None and new.digest is not None:
             equal = self._equal_create(tx, new)
             if equal is not None:
+                effects.note("coalesced", new.entity.name, new.operation.value)
                 return equal
         if tail is None or new.entity.config.dedup == "none":
-            return self._append(tx, new, tail)
+            return self._append(tx, new, tail, effects)
         deleting = tail.operation == DELETE.value and tail.lane not in _DECIDING
         if deleting and new.operation is UPDATE:
             raise deleted(new)
         if not may_meet(tail):
-            return self._append(tx, new, tail)
+            return self._append(tx, new, tail, effects)
         return self._meet(tx, tail, new, effects)
 
     def _equal_create(self, tx: Transaction, new: Change) -> Item | None:
@@ -126,7 +127,7 @@ class Outbox:
                 return item
         return None
 
-    def _append(self, tx: Transaction, new: Change, tail: Item | None) -> Item:
+    def _append(self, tx: Transaction, new: Change, tail: Item | None, effects: Effects) -> Item:
         if self._max_length is not None and self.length(tx) >= self._max_length:
             raise QueueFullError(
                 f"{self._max_length} operations are queued (max_queue_length); nothing was added",
@@ -134,6 +135,7 @@ class Outbox:
                 record_id=new.key,
             )
         seq = tx.next_number()
+        effects.note("pushed", new.entity.name, new.operation.value)
         links, data = references(tx, new.entity, new.data, seq)
         version = None
         if new.operation is not CREATE and new.entity.replica:
@@ -159,6 +161,7 @@ class Outbox:
         """
         operation, data = new.operation, new.data
         absorbed: Item | None = None
+        met = "coalesced", new.entity.name, new.operation.value
         while True:
             meeting = coalesce(
                 SyncOperation(queued.operation),
@@ -169,6 +172,7 @@ class Outbox:
             )
             if meeting.outcome is Outcome.NOTHING:
                 self._vanish(tx, queued, absorbed, effects)
+                effects.note(*met)
                 return None
             merged_data = meeting.data
             if (
@@ -177,10 +181,12 @@ class Outbox:
                 or merged_data is None
                 or refers_ahead(tx, new.entity, merged_data, queued.seq)
             ):
-                return absorbed if absorbed is not None else self._append(tx, new, queued)
+                return absorbed if absorbed is not None else self._append(tx, new, queued, effects)
             operation, data = meeting.operation, merged_data
             links, data = references(tx, new.entity, data, queued.seq)
-            if absorbed is not None:
+            if absorbed is None:
+                effects.note(*met)
+            else:
                 remove(tx, absorbed, self._entities, effects)
                 effects.moved[absorbed.seq] = queued.seq
             merged = _fresh(queued, new.now) if queued.lane == Lane.FAILED else queued

@@ -71,13 +71,16 @@ class Settlement:
         key = item.record
         meaning = answer.meaning
         if meaning is Meaning.DELIVERED:
-            self._delivered(tx, entity, item, claim, answer, effects)
+            self._delivered(tx, entity, item, claim, answer, effects, now)
             return
         if meaning in (Meaning.CONFLICT, Meaning.GONE):
             self._conflict(tx, entity, item, claim, answer, effects, now)
-        elif meaning in (Meaning.OFFLINE, Meaning.PORTAL, Meaning.CREDENTIALS):
+        elif meaning in (Meaning.OFFLINE, Meaning.CREDENTIALS):
             effects.errors += meaning is Meaning.CREDENTIALS
             self._put_back(tx, item, answer)
+        elif meaning is Meaning.PORTAL:
+            # if it is this record alone that is answered so, the others go first
+            self._put_back(tx, item, answer, turn=tx.next_number())
         elif meaning is Meaning.STATE:
             self._take_reading(tx, entity, item, answer)
         elif meaning is Meaning.BUSY:
@@ -121,6 +124,7 @@ class Settlement:
             self._fail(tx, item, answer, effects, frozen=frozen)
             return
         effects.errors += 1
+        effects.note("retried", item.entity, item.operation, status=answer.status)
         self._delay(
             tx,
             item,
@@ -153,6 +157,7 @@ class Settlement:
         let_earlier_ones_go(tx, failed)
         effects.errors += 1
         effects.outcomes[item.seq] = ItemState.FAILED
+        effects.note("failed", item.entity, item.operation, status=answer.status)
         effects.failed.append(as_sync_item(failed))
 
     # --- delivered
@@ -165,6 +170,7 @@ class Settlement:
         claim: Claim,
         answer: Answer,
         effects: Effects,
+        now: float,
     ) -> None:
         """Leaves the queue; its answer is the server's state, and what waited moves on."""
         with watching(tx, entity, item.record, "remote", effects):
@@ -177,6 +183,8 @@ class Settlement:
             self._hand_on_version(tx, entity, item.record)
         effects.outcomes[item.seq] = ItemState.DELIVERED
         effects.pushed += 1
+        waited = max(0.0, now - item.time)
+        effects.note("delivered", entity.name, item.operation, seconds=waited)
 
     def _take_state(
         self, tx: Transaction, entity: Entity, item: Item, claim: Claim, answer: Answer
@@ -237,7 +245,7 @@ class Settlement:
         remote = answer.record
         row = tx.get(RECORDS, entity.name, item.record)
         if _is_own_work(entity, item, remote):
-            self._delivered(tx, entity, item, claim, answer, effects)
+            self._delivered(tx, entity, item, claim, answer, effects, now)
             return
         held = row is not None and row.stamp > 0
         creates = item.operation == CREATE.value

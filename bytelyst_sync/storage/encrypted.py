@@ -217,7 +217,7 @@ class _SealedReader:
             if sealed is not None and (table is not META or is_sealed(sealed)):
                 name = f"{table.name}.{column}"
                 text = self._seal.open(sealed, name, alike=column == _DIGEST)
-                self._read[(name, *_key(table, row))] = (text, sealed)
+                self._read[name, _key(table, row)] = (text, sealed)
                 found[column] = text
         return row._replace(**found) if found else row
 

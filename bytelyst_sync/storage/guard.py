@@ -22,6 +22,7 @@ import random
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -119,8 +120,9 @@ else:
         def sign(self) -> None:
             """Writes this process's id into it, for whoever wonders who holds it."""
             if self._descriptor is not None:
-                os.ftruncate(self._descriptor, 0)
-                os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)
+                with suppress(OSError):  # a full disk takes no id, and locks all the same
+                    os.ftruncate(self._descriptor, 0)
+                    os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)
 
         def forget(self) -> None:
             """Closes the descriptor without unlocking: another copy of it keeps the lock."""
@@ -138,7 +140,16 @@ else:
             self._descriptor = os.open(self.path, flags, 0o600)
             status = os.fstat(self._descriptor)
             self._identity = (status.st_dev, status.st_ino)
+            if status.st_uid == 0:
+                self._leave_to_owner(self._descriptor)
             return self._descriptor
+
+        def _leave_to_owner(self, descriptor: int) -> None:
+            """What root makes beside another user's store is that user's, as SQLite does it."""
+            with suppress(OSError):
+                owner = Path(os.fspath(self.path).rpartition(".")[0]).stat()
+                if owner.st_uid != 0:
+                    os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
         def _is_current(self) -> bool:
             try:

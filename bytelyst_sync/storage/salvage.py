@@ -49,11 +49,9 @@ from bytelyst_sync.storage.sqlite_file import (
 )
 from bytelyst_sync.storage.sqlite_sql import statements
 from bytelyst_sync.storage.sqlite_view import SEQUENCE, counter_name
+from bytelyst_sync.storage.wal import MARK
 
-__all__ = ["GAP", "MARK", "has_damage", "interrupted", "recent_notice", "resume", "set_aside"]
-
-MARK = "salvaged"
-"""The name of the ``Meta`` row that a salvaged file carries: JSON with what was lost and where."""
+__all__ = ["GAP", "has_damage", "interrupted", "recent_notice", "resume", "set_aside"]
 
 GAP = 1_000_000
 """How far beyond every known number the sequence goes on, so that none is given twice."""

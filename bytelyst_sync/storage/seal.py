@@ -21,10 +21,8 @@ try:
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM, AESSIV
 except ImportError as error:
-    raise ConfigError(
-        'encryption needs the extra "crypto": pip install "bytelyst-sync[crypto]"',
-        field="storage",
-        value="EncryptedStorage",
+    raise ImportError(
+        'encryption needs the extra "crypto": pip install "bytelyst-sync[crypto]"'
     ) from error
 
 __all__ = ["Key", "Seal", "generate_key", "is_sealed"]

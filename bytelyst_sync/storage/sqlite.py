@@ -30,7 +30,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from bytelyst_sync.errors import ConfigError, StorageCorruptError, StorageError
+from bytelyst_sync.errors import (
+    ConfigError,
+    StorageCorruptError,
+    StorageError,
+    StorageFullError,
+)
 from bytelyst_sync.storage.base import Reader, Transaction
 from bytelyst_sync.storage.commit import GroupCommit, Job
 from bytelyst_sync.storage.forking import bury, watch
@@ -295,9 +300,11 @@ class SQLiteStorage:
                     damaged += 1
                     self._repair(database, certain=damaged > 1)
                 else:
-                    if is_doubtful(error):
+                    trouble = told(error, self.path, self._settings.busy_timeout_s)
+                    # on a full disk what is open can be read, and could not be opened again
+                    if is_doubtful(error) and not isinstance(trouble, StorageFullError):
                         self._retire(database)
-                    raise told(error, self.path, self._settings.busy_timeout_s) from error
+                    raise trouble from error
         raise StorageCorruptError(
             f"{self.path} was replaced {_TRIALS} times while it was being used; look for what"
             " moves or deletes it"
@@ -330,7 +337,7 @@ class SQLiteStorage:
                 raise
             self._notice(set_aside(self._settings))
             database, made = open_database(self._settings)
-        said = recent_notice(database)
+        said = database.notice or recent_notice(database)
         if self._used and made:
             said = f"{self.path} was deleted while it was in use, and made anew"
             database.start_after(self._last + GAP)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 from bytelyst_sync.errors import (
     StorageCorruptError,
@@ -12,8 +14,14 @@ from bytelyst_sync.errors import (
     StorageVersionError,
 )
 
+try:
+    import resource
+except ImportError:  # there are no such limits on Windows
+    resource = None  # type: ignore[assignment]
+
 __all__ = ["is_damage", "is_doubtful", "is_trouble", "primary_code", "told"]
 
+_LEAST_FREE_BYTES = 1024 * 1024
 _ERROR = 1
 _PERM, _BUSY, _LOCKED, _NOMEM, _READONLY = 3, 5, 6, 7, 8
 _IOERR, _CORRUPT, _FULL, _CANTOPEN, _NOTADB, _AUTH = 10, 11, 13, 14, 26, 23
@@ -24,6 +32,7 @@ _MESSAGES = (
     ("database disk image is malformed", _CORRUPT),
     ("malformed database schema", _CORRUPT),
     ("Could not decode to UTF-8", _CORRUPT),
+    ("unsupported file format", _CORRUPT),
     ("no such table", _CORRUPT),
     ("no such index", _CORRUPT),
     ("no such column", _CORRUPT),
@@ -86,14 +95,31 @@ def told(error: sqlite3.Error, path: Path, busy_timeout_s: float) -> StorageErro
 
 
 def _told_of_space(error: sqlite3.Error, code: int, path: Path) -> StorageError:
-    # a quota or a limit on file sizes comes as a failed write (SQLITE_IOERR_WRITE, _SHMSIZE)
+    # a quota or a limit on file sizes comes as a failed write (SQLITE_IOERR_WRITE, _SHMSIZE);
+    # Python before 3.11 does not tell which failure it was
     extended = getattr(error, "sqlite_errorcode", None)
-    if code == _FULL or extended in (778, 4874, None):
+    if code == _FULL or extended in (778, 4874) or (extended is None and _cannot_grow(path)):
         return StorageFullError(
             f"{path} cannot grow ({error}): the disk is full, or a quota or a limit on file sizes"
             " is reached; nothing was changed, and the next call after space is freed will work"
         )
-    return StorageError(f"{path}: {error}; check the disk and the system's log")
+    return StorageError(
+        f"{path}: {error}; check the disk and the system's log. What was being written may be"
+        " stored or not: look at queue() before you push it again"
+    )
+
+
+def _cannot_grow(path: Path) -> bool:
+    """Whether the disk is full, or this process may not write larger files."""
+    try:
+        full = shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES
+    except OSError:
+        return False
+    return full or (resource is not None and _has_limit(resource))
+
+
+def _has_limit(limits: Any) -> bool:
+    return bool(limits.getrlimit(limits.RLIMIT_FSIZE)[0] != limits.RLIM_INFINITY)
 
 
 def newer(path: Path, found: int, known: int) -> StorageVersionError:

@@ -30,6 +30,7 @@ from bytelyst_sync.storage.guard import WriteGuard
 from bytelyst_sync.storage.migrations import APPLICATION_ID, bring_up_to_date
 from bytelyst_sync.storage.sqlite_errors import newer
 from bytelyst_sync.storage.sqlite_view import SEQUENCE
+from bytelyst_sync.storage.wal import keep_hidden_commits, remember
 
 __all__ = [
     "PAGE_BYTES",
@@ -56,6 +57,8 @@ _CACHED_STATEMENTS = 256
 _WAL_PAGES = 1000
 _WAL_BYTES = 8 * 1024 * 1024
 _CHECK_WAL_EVERY = 256
+_TRY_AGAIN_EVERY = 16
+_CHECKPOINT_MS = 100
 
 
 class Moved(Exception):  # noqa: N818  a turn of events, handled inside
@@ -96,6 +99,8 @@ class Database:
         self.identity = identity
         self.writer: sqlite3.Connection | None = writer
         self.finalizer: weakref.finalize[..., object] | None = None
+        self.notice: str | None = None
+        """What its owner should know of how it was found."""
         self._settings = settings
         self._idle: list[sqlite3.Connection] = []
         self._idle_lock = threading.Lock()
@@ -104,6 +109,8 @@ class Database:
         self._watcher: sqlite3.Connection | None = None
         self._watcher_lock = threading.Lock()
         self._commits = 0
+        self._overdue = False
+        """Whether the WAL is too long, and readers were in the way of ending it."""
         self._wal = beside(settings.path, "-wal")
         self._wal_identity = identity_of(self._wal)
 
@@ -171,20 +178,23 @@ class Database:
         if self._wal_identity is None:
             self._wal_identity = found
         is_there = found == self._wal_identity
-        if is_there and self._commits % _CHECK_WAL_EVERY:
+        if is_there and self._commits % (_TRY_AGAIN_EVERY if self._overdue else _CHECK_WAL_EVERY):
             return True
         try:
-            if self.writer and not (is_there and self._wal.stat().st_size <= _WAL_BYTES):
-                self._checkpoint(self.writer)
+            self._overdue = is_there and self._wal.stat().st_size > _WAL_BYTES
+            if self.writer and (self._overdue or not is_there):
+                self._overdue = not self._checkpoint(self.writer)
         except (sqlite3.Error, OSError):
             return False  # the commit stands; whatever it is will be told of at the next one
         return is_there
 
-    def _checkpoint(self, writer: sqlite3.Connection) -> None:
-        """Does what it can while others read, without waiting for them."""
-        writer.execute("PRAGMA busy_timeout=0")
+    def _checkpoint(self, writer: sqlite3.Connection) -> bool:
+        """Waits a moment for who reads: where readers overlap there always is one, and a log that
+        nobody ends grows for ever. New ones are not held up. True if the log is empty now.
+        """
+        writer.execute(f"PRAGMA busy_timeout={_CHECKPOINT_MS}")
         try:
-            writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return bool(writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
         finally:
             timeout_ms = int(self._settings.busy_timeout_s * 1000)
             writer.execute(f"PRAGMA busy_timeout={timeout_ms}")
@@ -270,12 +280,17 @@ def open_database(settings: Settings) -> tuple[Database, bool]:
     writer = connect(path, "rw", settings.busy_timeout_s)
     try:
         _set_up(writer, settings)
+        hidden = keep_hidden_commits(path, writer) if size else None
         made = bring_up_to_date(writer)
+        if hidden is not None:
+            remember(writer, hidden)
         _require(path, identity)
     except BaseException:
         writer.close()
         raise
-    return Database(settings, identity, writer), made
+    database = Database(settings, identity, writer)
+    database.notice = hidden
+    return database, made
 
 
 def _set_up(writer: sqlite3.Connection, settings: Settings) -> None:
@@ -311,6 +326,8 @@ def _check_owner(settings: Settings) -> None:
             f"{settings.path} is another program's SQLite database and is untouched: name a file"
             " of its own for the queue"
         )
+    if application == APPLICATION_ID and tables and version < 1:
+        raise sqlite3.DatabaseError("file is not a database")  # its header is damaged
     if application == APPLICATION_ID and version > schema.SCHEMA_VERSION:
         raise newer(settings.path, version, schema.SCHEMA_VERSION)
 

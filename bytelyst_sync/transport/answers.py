@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,7 @@ __all__ = ["Answer", "Heard", "decode_json", "failure", "hear"]
 
 Json = dict[str, Any]
 _MATCHED_BYTES = 65536
+_DEEPEST = 200
 
 
 @attrs.frozen(kw_only=True)
@@ -78,10 +80,36 @@ def decode_json(response: Response) -> Any:
     if not response.body.strip():
         return MISSING
     try:
-        return json.loads(response.body, parse_constant=_no_constant)
+        body = json.loads(response.body, parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         return MISSING
+    return MISSING if _is_too_deep(response.body, body) else body
 
 
 def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError("a number beyond a float cannot be stored or sent again")
+    return number
+
+
+def _is_too_deep(raw: bytes, body: Any) -> bool:
+    """Whether it is nested deeper than anything that compares or merges it could follow."""
+    if raw.count(b"[") + raw.count(b"{") <= _DEEPEST:
+        return False
+    level = [body]
+    for _ in range(_DEEPEST):
+        inner: list[Any] = []
+        for each in level:
+            if isinstance(each, dict):
+                inner += [value for value in each.values() if isinstance(value, (dict, list))]
+            elif isinstance(each, list):
+                inner += [value for value in each if isinstance(value, (dict, list))]
+        if not inner:
+            return False
+        level = inner
+    return True

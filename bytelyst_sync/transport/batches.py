@@ -5,14 +5,16 @@ A ``Batch`` is one batch endpoint, shared by the entities that speak to it. Immu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
 
-from bytelyst_sync.batch import BatchFormat
+from bytelyst_sync.batch import BatchFormat, mentions
 from bytelyst_sync.errors import TransportError
+from bytelyst_sync.model import SyncOperation
 from bytelyst_sync.rules.paths import MISSING, at
 from bytelyst_sync.rules.versions import plain_version
 from bytelyst_sync.transport.answers import Heard
@@ -48,24 +50,38 @@ class Batch:
         self._base = mapper.requests.base
         self.url = f"{self._base}/{mapper.requests.path(path)}"
         self.size = shape.size
-        self._by_number = shape.is_numbered
+        self._dialect = mapper.dialect
 
     def serves(self, mapper: Mapper) -> bool:
         """Whether this is the batch endpoint of that entity as well."""
-        mine, its = self._mapper.dialect, mapper.dialect
-        return (
-            its.batch == self._shape
-            and its.content_type == mine.content_type
-            and its.headers == mine.headers
-            and Batch(mapper, self._shape).url == self.url
-        )
+        same = mapper.dialect == self._dialect
+        return same and Batch(mapper, self._shape).url == self.url
 
-    def takes(self, operation: str) -> bool:
-        """Whether this kind of operation may be listed: one of another content type than the
-        list's goes alone, for a list of JSON has no place to say so that servers would heed.
+    def finds_by_record(self, operation: SyncOperation) -> bool:
+        """Whether an operation's answer is known by its record's id: then none beside it may have
+        the same.
         """
-        plain = self._mapper.dialect.media_type(operation) == _CONTENT_TYPE
-        return plain and self._shape.template(operation) is not None
+        return self._shape.match is not None and not self._shape.is_numbered(operation.value)
+
+    def takes(self, operation: SyncOperation, *, local: bool) -> bool:
+        """Whether this operation may be listed. It goes alone if the list has no place for what it
+        has to say: its content type, its condition, or the name that its answer is found by.
+        """
+        template = self._shape.template(operation.value)
+        if template is None or self._dialect.media_type(operation.value) != _CONTENT_TYPE:
+            return False
+        if local and self.finds_by_record(operation):
+            return False
+        return mentions(template, "headers") or not self._is_conditional(operation, template)
+
+    def _is_conditional(self, operation: SyncOperation, template: Any) -> bool:
+        place = self._dialect.version_place(operation.value) or ""
+        if operation is SyncOperation.CREATE:
+            # an API that is told versions in the record refuses a second one without
+            place = self._dialect.version_place(SyncOperation.UPDATE.value) or ""
+            return self._dialect.create.startswith("PUT ") and place.startswith("header:")
+        known = bool(self._dialect.version) and place.startswith("header:")
+        return known and not mentions(template, "version")
 
     def request(self, listed: list[Listed]) -> Request:
         """The request that carries them all."""
@@ -97,22 +113,25 @@ class Batch:
         ``TransportError`` if the answer does not fit the format.
         """
         answers = at(heard.body, self._shape.answers)
-        if not isinstance(answers, list) or len(answers) > len(listed):
+        ordered = self._shape.match is None
+        fits = isinstance(answers, list) and (
+            len(answers) == len(listed) if ordered else len(answers) <= len(listed)
+        )
+        if not fits:
             told = misfit(
                 "batch.answers", self._shape.answers, f"a list of {len(listed)}", heard.body
             )
             raise TransportError(f"{self.url}: {told}")
-        if self._shape.match is None:
-            found: Mapping[Any, Any] = dict(enumerate(answers))
-            names: Iterable[Any] = range(len(listed))
-        else:
-            path = self._shape.match
-            found = {str(at(each, path)): each for each in answers}
-            names = (
-                map(str, range(len(listed)))
-                if self._by_number
-                else (each.record for each in listed)
-            )
+        if ordered:
+            return [self._share(heard, answer) for answer in answers]
+        keys = [str(at(each, self._shape.match or "")) for each in answers]
+        # two of one name are none: nobody can tell whose is whose
+        times = Counter(keys)
+        found = {key: each for key, each in zip(keys, answers, strict=True) if times[key] == 1}
+        names = (
+            str(number) if self._shape.is_numbered(each.operation) else each.record
+            for number, each in enumerate(listed)
+        )
         return [self._share(heard, found.get(name, MISSING)) for name in names]
 
     def _share(self, heard: Heard, answer: Any) -> Heard | None:
@@ -169,9 +188,7 @@ def _filled(template: Any, values: Json) -> Any:
 def _placed(body: Json, path: str, rows: list[Any]) -> Any:
     if not path:
         return rows
-    *outer, last = path.split(".")
-    place = body
-    for step in outer:
-        place = place.setdefault(step, {})
-    place[last] = rows
-    return body
+    step, _, rest = path.partition(".")
+    inner = body.get(step)
+    placed = _placed(dict(inner) if isinstance(inner, Mapping) else {}, rest, rows)
+    return {**body, step: placed}

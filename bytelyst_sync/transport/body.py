@@ -57,21 +57,20 @@ def read_body(
     announced = getattr(response.raw, "length_remaining", None)
     if announced is not None and announced > limit:
         raise _too_large(where, limit)
-    chunks: list[bytes] = []
-    size = 0
+    # one buffer, because a server may cut its answer into pieces of a byte
+    body = bytearray()
     pace = Pace(timeout_s)
     for chunk in _chunks(response):
-        size += len(chunk)
-        if size > limit:
+        body += chunk
+        if len(body) > limit:
             raise _too_large(where, limit)
-        chunks.append(chunk)
         pace.moved(len(chunk))
         if pace.left_s() <= 0:
             raise TransportError(f"the answer of {where} came too slowly to wait for its end")
     # urllib3 1.26 takes a short body for a complete one.
     if getattr(response.raw, "length_remaining", None):
         raise TransportError(f"the answer of {where} was cut off")
-    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+    return bytes(body)
 
 
 def _chunks(response: requests.Response) -> Iterator[bytes]:

@@ -121,7 +121,7 @@ class Mapper:
             common["unprocessed"] = True
         if meaning is Meaning.DELIVERED:
             return self._delivered(operation, key, heard, common)
-        error = self._error(meaning, key, heard)
+        error = self._error(meaning, key, heard, write=True)
         if meaning is Meaning.CONFLICT:
             current = self._current(key, heard.body)
             version = None if current is None else self.version_of(current, heard)
@@ -276,7 +276,7 @@ class Mapper:
                 return value
         return None
 
-    def _error(self, meaning: Meaning, key: str, heard: Heard) -> SyncError:
+    def _error(self, meaning: Meaning, key: str, heard: Heard, *, write: bool = False) -> SyncError:
         return error_of(
             meaning,
             self.name,
@@ -285,6 +285,7 @@ class Mapper:
             base=self.requests.base,
             record=self.dialect.record,
             now=self._wall(),
+            write=write,
         )
 
 

@@ -110,6 +110,8 @@ class Pager:
         self._dialect = mapper.dialect
         kind, _, self._name = (self._dialect.next_page or "").partition(":")
         self._kind = "step" if mapper.steps.pages else kind
+        self._resumes = self._kind in ("more", "full", "")
+        """Whether each page is asked for with the cursor of the one before it."""
         self._cursor_kind, _, self._cursor_name = (self._dialect.cursor or "").partition(":")
 
     def restless(self, pages: int) -> bool:
@@ -159,7 +161,7 @@ class Pager:
             rows = [row for row in rows if not row.key.startswith(skipped)]
         cursor = self._cursor(position, found, heard)
         following = self._next(position, cursor, items, heard)
-        resumable = self._kind in ("more", "full", "") and cursor is not None
+        resumable = self._resumes and cursor is not None
         return Page(rows, cursor, following, resumable)
 
     def _is_past_the_end(self, position: Position) -> bool:
@@ -188,7 +190,9 @@ class Pager:
 
     def _cursor(self, position: Position, found: list[tuple[Any, Any]], heard: Heard) -> str | None:
         if self._cursor_kind == "header":
-            return position.found or heard.headers.get(self._cursor_name.lower())
+            here = heard.headers.get(self._cursor_name.lower())
+            # where one listing goes on, what changes meanwhile comes after the first page's
+            return here or position.found if self._resumes else position.found or here
         if self._cursor_kind == "body":
             value = at(heard.body, self._cursor_name)
             if isinstance(value, (str, int, float)) and not isinstance(value, bool):

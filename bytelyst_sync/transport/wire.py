@@ -17,6 +17,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from bytelyst_sync.transport.base import MAX_BODY_BYTES
 from bytelyst_sync.transport.body import SLOWEST_BYTES_PER_S, Pace
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 __all__ = ["WireAdapter"]
 
 _HELD_BYTES = 64 * 1024
+_MOST_HEAD_BYTES = 1024 * 1024
+_MOST_BYTES = MAX_BODY_BYTES + _MOST_HEAD_BYTES
+"""What may come over the wire for one answer, whatever it is wrapped in."""
 
 
 class _PacedReader(io.RawIOBase):
@@ -36,6 +40,7 @@ class _PacedReader(io.RawIOBase):
         self._timeout_s = timeout_s
         self._raw = sock.makefile("rb", buffering=0)
         self._pace: Pace | None = None
+        self._count = 0
 
     def readable(self) -> bool:
         return True
@@ -50,6 +55,9 @@ class _PacedReader(io.RawIOBase):
         if self._pace is None:
             self._pace = Pace(self._timeout_s)
         self._pace.moved(count or 0)
+        self._count += count or 0
+        if self._count > _MOST_BYTES:
+            raise TimeoutError(f"the answer has no end within {_MOST_BYTES // 1024**2} MiB")
         return count
 
     def close(self) -> None:
@@ -77,13 +85,15 @@ class _WholeHead:
 
     def __init__(self, file: Any) -> None:
         self.file = file
-        self._begun = False
+        self._count = 0
 
     def readline(self, limit: int = -1) -> bytes:
         line: bytes = self.file.readline(limit)
-        if not line and self._begun:
+        if not line and self._count:
             raise http.client.IncompleteRead(b"")
-        self._begun = True
+        self._count += len(line)
+        if self._count > _MOST_HEAD_BYTES:
+            raise TimeoutError("the answer's head has no end")
         return line
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ from bytelyst_sync.transport.redirects import presentable, redirect_target
 
 __all__ = ["error_of", "misfit"]
 
-_MESSAGE_FIELDS = ("error", "message", "detail", "title", "description", "reason", "errors")
+_MESSAGE_FIELDS = ("message", "detail", "reason", "description", "errors", "error", "title")
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "x-correlation-id")
 
 
@@ -37,12 +37,22 @@ def misfit(knob: str, path: str, expected: str, body: Any) -> str:
 
 
 def error_of(
-    meaning: Meaning, entity: str, key: str, heard: Heard, *, base: str, record: str, now: float
+    meaning: Meaning,
+    entity: str,
+    key: str,
+    heard: Heard,
+    *,
+    base: str,
+    record: str,
+    now: float,
+    write: bool,
 ) -> SyncError:
-    """The error for an answer. ``record`` is the dialect's path to a record, ``now`` the wall
-    clock.
+    """The error for an answer, to a ``write`` or to a reading. ``record`` is the dialect's path to
+    a record, ``now`` the wall clock.
     """
     kind, text = _wording(meaning, heard, base, record)
+    if write and meaning is Meaning.MAPPING and heard.body is MISSING:
+        text += '. Dialect(answer="any") accepts answers to writes that are no JSON'
     headers: Mapping[str, str] = heard.headers
     request_id = next((headers[name] for name in _REQUEST_ID_HEADERS if name in headers), None)
     return kind(
@@ -79,10 +89,7 @@ def _wording(meaning: Meaning, heard: Heard, base: str, record: str) -> tuple[ty
             if heard.body is not MISSING
             else f"`record` was expected in JSON; what came is no JSON ({content_type})"
         )
-        return TransportError, (
-            f'HTTP {status}: {told}. Dialect(answer="any") accepts answers to writes that are no '
-            "JSON"
-        )
+        return TransportError, f"HTTP {status}: {told}"
     if meaning is Meaning.CREDENTIALS:
         return AuthError, f"HTTP {status}: the server refused the credentials{said}"
     if meaning in (Meaning.BUSY, Meaning.SERVER_ERROR):

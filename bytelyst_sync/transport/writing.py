@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import attrs
@@ -17,6 +18,9 @@ from bytelyst_sync.transport.steps import Steps
 from bytelyst_sync.transport.urls import with_query
 
 __all__ = ["Writer", "Written"]
+
+_HEADER_VALUE = re.compile(r"[!-~\x80-\xff](?:[\t -~\x80-\xff]*[!-~\x80-\xff])?")
+"""What a header can carry (RFC 9110 §5.5); a version that is none of it is not sent in one."""
 
 Json = dict[str, Any]
 Version = str | int | None
@@ -88,7 +92,9 @@ class Writer:
         known = version is not None and operation is not SyncOperation.CREATE
         if known and place == "header":
             quoted = self._dialect.quote_version
-            headers[where] = f'"{plain_version(version)}"' if quoted else str(version)
+            condition = f'"{plain_version(version)}"' if quoted else str(version)
+            if _HEADER_VALUE.fullmatch(condition):
+                headers[where] = condition
         if known and place == "query":
             url = with_query(url, {where: plain_version(version)})
         if operation is SyncOperation.CREATE and route.method == "PUT":

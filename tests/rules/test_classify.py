@@ -4,7 +4,14 @@ import pytest
 
 from bytelyst_sync.dialect import Dialect
 from bytelyst_sync.model import SyncOperation
-from bytelyst_sync.rules.classify import Facts, Meaning, classify, proves_unprocessed
+from bytelyst_sync.rules.classify import (
+    WORDS,
+    Facts,
+    Meaning,
+    classify,
+    classify_status,
+    proves_unprocessed,
+)
 
 CREATE, UPDATE, DELETE = SyncOperation.CREATE, SyncOperation.UPDATE, SyncOperation.DELETE
 REST = Dialect.rest()
@@ -148,6 +155,9 @@ def test_a_captive_portal_and_a_wrong_mapping(facts, json, anything, operation):
 PROOF = {
     # meaning, status, whether it proves that nothing was processed
     "no connection made": (Meaning.OFFLINE, None, True),
+    "no request made of it": (Meaning.REJECTED, None, True),
+    "no credentials to be had": (Meaning.CREDENTIALS, None, True),
+    "no JSON in place of an answer": (Meaning.PORTAL, None, False),
     "401": (Meaning.CREDENTIALS, 401, True),
     "425": (Meaning.SERVER_ERROR, 425, True),
     "429": (Meaning.BUSY, 429, True),
@@ -178,3 +188,36 @@ def test_what_proves_that_nothing_was_processed(meaning, status, proof):
 
 def test_facts_show_no_body():
     assert "s3cret" not in repr(Facts(500, "s3cret"))
+
+
+def test_the_words_of_a_dialects_own_classify():
+    assert WORDS == {
+        "delivered": Meaning.DELIVERED,
+        "conflict": Meaning.CONFLICT,
+        "gone": Meaning.GONE,
+        "busy": Meaning.BUSY,
+        "retry": Meaning.SERVER_ERROR,
+        "rejected": Meaning.REJECTED,
+        "credentials": Meaning.CREDENTIALS,
+        "offline": Meaning.OFFLINE,
+    }
+
+
+@pytest.mark.parametrize(
+    ("status", "meaning"),
+    [
+        pytest.param(status, meaning, id=f"{row}: {status}")
+        for row, (statuses, meaning) in BY_STATUS.items()
+        for status in statuses
+        if meaning is not Meaning.CONFLICT
+    ]
+    + [(409, Meaning.REJECTED), (412, Meaning.REJECTED), (404, Meaning.REJECTED)],
+)
+def test_by_its_status_alone_nothing_is_a_conflict_or_gone(status, meaning):
+    assert classify_status(Facts(status), json_due=True) is meaning
+
+
+@pytest.mark.parametrize(("facts", "json", "anything"), BODIES.values(), ids=BODIES)
+def test_by_its_status_alone_json_is_due_or_not(facts, json, anything):
+    assert classify_status(facts, json_due=True) is json
+    assert classify_status(facts, json_due=False) is anything

@@ -470,6 +470,8 @@ class OutboxMachine(RuleBasedStateMachine):
         def effect(entry):
             entry.state = PENDING
             entry.frozen = entry.frozen or not proof
+            if meaning is Meaning.PORTAL:
+                entry.turn = self.storage.read(lambda tx: tx.last_number())
 
         self.answered(chosen, lambda _: Answer(meaning=meaning, unprocessed=proof), effect)
 

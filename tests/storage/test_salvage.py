@@ -11,9 +11,9 @@ import pytest
 from bytelyst_sync.errors import StorageCorruptError
 from bytelyst_sync.storage import salvage
 from bytelyst_sync.storage.base import Table
-from bytelyst_sync.storage.salvage import MARK
 from bytelyst_sync.storage.schema import CONFLICTS, ITEMS, META, RECORDS, TABLES, Lane, Meta, Record
 from bytelyst_sync.storage.sqlite import SQLiteStorage
+from bytelyst_sync.storage.wal import MARK
 from bytelyst_sync.testing.storage_samples import SAMPLES, all_rows, inserting, make_item
 
 PAGE = 4096

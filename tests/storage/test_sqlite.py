@@ -214,6 +214,7 @@ def test_a_full_database_leaves_the_queue_as_it_was(storage):
     assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
     assert all_rows(storage, ITEMS) == [make_item(1)]
     assert storage.read(lambda reader: reader.count(ITEMS)) == 1
+    _limited(storage, 1_000)
     storage.write(inserting(make_item(2, data="x" * 1_000_000)))
     assert storage.read(lambda reader: reader.count(ITEMS)) == 2
 
@@ -258,7 +259,7 @@ def test_a_group_that_cannot_be_committed_fails_each_with_its_own_error(storage)
     ("message", "kind", "says"),
     [
         ("database or disk is full", StorageFullError, "disk is full"),
-        ("disk I/O error", StorageFullError, "quota"),
+        ("disk I/O error", StorageError, "may be stored or not"),
         ("database is locked", StorageError, "lsof or fuser"),
         ("database table is locked: items", StorageError, "lsof or fuser"),
         ("attempt to write a readonly database", StorageError, "cannot be opened for writing"),

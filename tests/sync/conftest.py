@@ -1,7 +1,5 @@
-"""What the tests of pull, view and conflicts share: a server, engines on it, and a wire."""
+"""What the tests of pull, view and conflicts share: a server, an engine on it, and a wire."""
 
-import contextlib
-import json
 import random
 import threading
 import time
@@ -10,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from bytelyst_sync import OfflineError, TransportError, create_sync_engine
+from bytelyst_sync import OfflineError, TransportError
 from bytelyst_sync.testing import SyncServer
 from bytelyst_sync.testing.raw import Seen
 from bytelyst_sync.testing.store import Rules, Store
@@ -53,25 +51,6 @@ class Wire:
         return Response(answer.status, headers, answer.body, request.url)
 
 
-class Scripted:
-    """A transport that answers with what it was given: responses, exceptions, or functions of
-    the request. The last one stays.
-    """
-
-    def __init__(self, *answers):
-        self.answers = list(answers)
-        self.requests = []
-
-    def send(self, request):
-        self.requests.append(request)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        if callable(answer):
-            answer = answer(request)
-        if isinstance(answer, BaseException):
-            raise answer
-        return answer
-
-
 def eventually(predicate, timeout=PATIENCE_S):
     """Asks until it holds; for what another thread or process brings about on its own."""
     deadline = time.monotonic() + timeout
@@ -96,30 +75,6 @@ def steady_backoff(monkeypatch):
 
 
 @pytest.fixture
-def new_engine():
-    """Makes engines that are closed after the test and deliver only in ``flush`` unless told."""
-    with contextlib.ExitStack() as stack:
-
-        def make(url="http://server.invalid", **settings):
-            options = {
-                "base_url": url,
-                "entities": {"notes": "/notes"},
-                "storage": ":memory:",
-                "auto_flush": False,
-                "probe": None,
-                "retry_delay": 1e-5,
-                "max_retry_delay": 1e-5,
-                "timeout": 10.0,
-                **settings,
-            }
-            engine = create_sync_engine(**options)
-            stack.callback(engine.close)
-            return engine
-
-        yield make
-
-
-@pytest.fixture
 def engine(server, new_engine):
     return new_engine(server.url)
 
@@ -129,26 +84,10 @@ def wire_class():
     return Wire
 
 
-@pytest.fixture(name="scripted", scope="session")
-def scripted_class():
-    return Scripted
-
-
 @pytest.fixture
 def wire():
     """A wire to a server of its own, in process."""
     return Wire(Store(Rules()))
-
-
-@pytest.fixture(scope="session")
-def page():
-    """A response that is a page of records, or any other JSON."""
-
-    def make(*items, status=200, headers=None, **members):
-        body = {"items": list(items), "cursor": "c1", "has_more": False, **members}
-        return Response(status, headers or {}, json.dumps(body).encode(), "")
-
-    return make
 
 
 @pytest.fixture(name="eventually", scope="session")

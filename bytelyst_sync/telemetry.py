@@ -1,0 +1,120 @@
+"""What an engine tells of its work: names, counts and times, never payloads.
+
+``SyncConfig(telemetry=...)`` takes any callable of one ``TelemetryEvent``. It is called from a
+thread of its own, one event at a time, in the order in which they came about; it may take its
+time, and what it raises is logged. What it cannot keep up with is dropped and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Protocol
+
+import attrs
+
+__all__ = ["EVENTS", "LoggingTelemetry", "SyncStats", "Telemetry", "TelemetryEvent"]
+
+EVENTS: Mapping[str, str] = {
+    "pushed": "operations were queued; duration: of their commit",
+    "coalesced": "operations met a queued one of their record; duration: of their commit",
+    "sent": "a request with operations had its answer, or none; duration: of the request",
+    "delivered": "operations were accepted by the server; duration: since they were pushed, mean",
+    "retried": "operations will be tried again, one retry spent",
+    "failed": "operations were moved to failed",
+    "conflict": "both sides changed a record; duration: none",
+    "pulled": "changes of others were applied; duration: of their commit",
+    "status": "the engine's status changed to `outcome`; duration: in the one before",
+}
+"""Every event by its name: what it means, and what its duration is, in seconds."""
+
+
+@attrs.frozen(kw_only=True)
+class TelemetryEvent:
+    """Something that happened, ``count`` times at once.
+
+    ``duration`` is in seconds (see ``EVENTS``), ``status`` an HTTP status. ``outcome`` says what a
+    request came to (``delivered``, ``unknown``, ``busy``, …), or the engine's new status.
+    """
+
+    name: str
+    time: datetime
+    entity: str | None = None
+    operation: str | None = None
+    count: int = 1
+    duration: float | None = None
+    status: int | None = None
+    outcome: str | None = None
+
+
+class Telemetry(Protocol):
+    """What ``SyncConfig(telemetry=...)`` takes."""
+
+    def __call__(self, event: TelemetryEvent, /) -> object:
+        """Hears of one event."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class SyncStats:
+    """Numbers of one engine since it was made; durations are in seconds.
+
+    ``requests`` counts requests with operations in them, ``request_duration`` is their mean;
+    ``delivery_duration`` the mean from push to acceptance. ``queue_length``, ``failed_now`` and
+    ``conflicts_now`` are as of this instant.
+    """
+
+    since: datetime
+    pushed: int = 0
+    coalesced: int = 0
+    requests: int = 0
+    sent: int = 0
+    delivered: int = 0
+    retried: int = 0
+    failed: int = 0
+    conflicts: int = 0
+    pulled: int = 0
+    request_duration: float | None = None
+    delivery_duration: float | None = None
+    queue_length: int = 0
+    failed_now: int = 0
+    conflicts_now: int = 0
+    dropped_events: int = 0
+    """Events that ``telemetry`` did not keep up with."""
+
+
+class LoggingTelemetry:
+    """Writes events to a logger, one line each: ``failed`` as warnings, the rest as ``level``.
+
+    ``logger`` is a logger or its name. The fields are also in each record's ``extra``, under
+    ``sync_`` and their name, for structured logs.
+    """
+
+    def __init__(
+        self,
+        logger: logging.Logger | str = "bytelyst_sync.telemetry",
+        level: int = logging.DEBUG,
+    ) -> None:
+        self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
+        self._level = level
+
+    def __call__(self, event: TelemetryEvent) -> None:
+        """Writes one event."""
+        level = max(self._level, logging.WARNING) if event.name == "failed" else self._level
+        if not self._logger.isEnabledFor(level):
+            return
+        fields = {
+            name: value
+            for name, value in attrs.asdict(event).items()
+            if value is not None and name not in ("name", "time")
+        }
+        text = " ".join(f"{name}={_short(value)}" for name, value in fields.items())
+        extra = {f"sync_{name}": value for name, value in fields.items()}
+        self._logger.log(
+            level, "%s %s", event.name, text, extra={"sync_event": event.name, **extra}
+        )
+
+
+def _short(value: object) -> str:
+    return f"{value:.6f}" if isinstance(value, float) else str(value)
