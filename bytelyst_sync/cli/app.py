@@ -1,0 +1,35 @@
+"""All verbs, put together: importing a module adds its verbs to the group."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Sequence
+from importlib import import_module
+
+from bytelyst_sync.cli.codes import ExitCode
+from bytelyst_sync.cli.group import root
+
+__all__ = ["root", "run"]
+
+for _name in (
+    "setup_verbs",
+    "store_verbs",
+    "network_verbs",
+    "failed_verbs",
+    "conflict_verbs",
+    "transfer",
+    "doctor",
+):
+    import_module(f"bytelyst_sync.cli.{_name}")  # in the order in which --help lists the verbs
+
+
+def run(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns the exit code."""
+    try:
+        root.main(args=None if argv is None else list(argv))
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    if code == ExitCode.INTERRUPTED and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all that is left to do is to end
+    return code

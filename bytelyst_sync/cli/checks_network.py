@@ -1,0 +1,175 @@
+"""Checks of the way to the server: its name, its port, its certificate, its clock."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import certifi
+
+from bytelyst_sync.cli.case import Case, Check, Finding, fail, ok, warn
+from bytelyst_sync.cli.show import duration
+from bytelyst_sync.errors import SyncError
+from bytelyst_sync.rules.backoff import parse_date
+from bytelyst_sync.transport.base import Request
+from bytelyst_sync.transport.redirects import is_portal
+
+__all__ = ["CHECKS"]
+
+T = TypeVar("T")
+_DNS_S = 5.0
+_CONNECT_S = 5.0
+_SOON_S = 14 * 86_400.0
+_OFF_S, _FAR_OFF_S = 10.0, 300.0
+
+
+def name_and_port(case: Case) -> Iterator[Finding]:
+    """The host's name can be resolved, and its port takes connections; or the proxy's."""
+    place = case.proxy or case.server
+    if place is None:
+        return
+    _, host, port = place
+    what = f"the proxy {host}" if case.proxy else host
+    try:
+        found = _bounded(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        yield fail(
+            "dns",
+            f"{what} cannot be resolved ({reason})",
+            "check base_url for a slip, and this machine's network and DNS",
+        )
+        return
+    addresses = sorted({str(each[4][0]) for each in found})
+    if addresses != [host]:
+        yield ok("dns", f"{what} is {', '.join(addresses[:4])}")
+    began = time.monotonic()
+    try:
+        socket.create_connection((host, port), _CONNECT_S).close()
+    except OSError as error:
+        reason = "timed out" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        yield fail(
+            "tcp",
+            f"no connection to {what} port {port} ({reason})",
+            "is the server running, and base_url's port right? a firewall may be between",
+        )
+        return
+    case.reachable = True
+    yield ok("tcp", f"{what} port {port} answers in {(time.monotonic() - began) * 1000:.0f} ms")
+
+
+def _bounded(call: Callable[[], T]) -> T:
+    """Runs what cannot be interrupted on a thread of its own, and waits for so long only."""
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except (OSError, UnicodeError) as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, name="cli-dns", daemon=True)
+    thread.start()
+    thread.join(_DNS_S)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError(f"no answer within {_DNS_S:g} s")
+    return results[0]
+
+
+def certificate(case: Case) -> Iterator[Finding]:
+    """It is trusted, for this host, and for a while yet. Through a proxy, requests tell."""
+    if not case.reachable or case.server is None or case.server[0] != "https" or case.proxy:
+        return
+    _, host, port = case.server
+    try:
+        context = _trust()
+        with (
+            socket.create_connection((host, port), _CONNECT_S) as raw,
+            context.wrap_socket(raw, server_hostname=host) as wrapped,
+        ):
+            found, version = wrapped.getpeercert() or {}, wrapped.version()
+    except ssl.SSLCertVerificationError as error:
+        case.reachable = False
+        yield fail("tls", f"the certificate of {host}: {error.verify_message}", _remedy(error))
+        return
+    except OSError as error:
+        case.reachable = False
+        reason = getattr(error, "reason", None) or error.strerror or str(error)
+        yield fail("tls", f"no TLS with {host} port {port} ({reason})", "is it an http:// server?")
+        return
+    left = ssl.cert_time_to_seconds(str(found["notAfter"])) - time.time()
+    if left < _SOON_S:
+        yield warn("tls", f"the certificate of {host} ends in {duration(left)}", "renew it")
+    else:
+        yield ok("tls", f"{version}, certificate good for {duration(left)}")
+
+
+def _trust() -> ssl.SSLContext:
+    """What requests trusts."""
+    path = os.environ.get("REQUESTS_CA_BUNDLE") or os.environ.get("CURL_CA_BUNDLE")
+    path = path or certifi.where()
+    if os.path.isdir(path):  # noqa: PTH112 - a path of the environment, handed on as it is
+        return ssl.create_default_context(capath=path)
+    return ssl.create_default_context(cafile=path)
+
+
+_EXPIRED, _NOT_YET, _OTHER_HOST, _OTHER_ADDRESS = 10, 9, 62, 64
+
+
+def _remedy(error: ssl.SSLCertVerificationError) -> str:
+    if error.verify_code in (_EXPIRED, _NOT_YET):
+        return "renew it; if it is not that, this machine's clock is wrong"
+    if error.verify_code in (_OTHER_HOST, _OTHER_ADDRESS):
+        return "use the host name that the certificate is for in base_url"
+    return "if it is your own authority's: export REQUESTS_CA_BUNDLE=/path/to/its/ca.pem"
+
+
+def server(case: Case) -> Iterator[Finding]:
+    """It speaks HTTP, and is no login page of a network in its place."""
+    if not case.reachable or case.config is None:
+        return
+    url = case.config.base_url
+    limits = (_CONNECT_S, min(10.0, case.config.timeout[1]))
+    try:
+        case.answer = case.transport.send(Request("HEAD", url, timeout=limits, authorize=False))
+    except SyncError as error:
+        case.reachable = False
+        yield fail("http", str(error), "is base_url right, with its scheme and port?")
+        return
+    if is_portal(case.answer, url):
+        case.reachable = False
+        yield fail(
+            "http",
+            "something answers in the server's place, such as the login page of a network",
+            "log in to the network, or use https",
+        )
+
+
+def clock(case: Case) -> Iterator[Finding]:
+    """It agrees with this machine's."""
+    if case.answer is None:
+        return
+    theirs = parse_date(case.answer.headers.get("date"))
+    if theirs is None:
+        return
+    off = theirs - time.time()
+    text = f"this machine's clock is {duration(abs(off))} {'behind' if off > 0 else 'ahead of'}"
+    text += " the server's"
+    remedy = "set the clock (timedatectl set-ntp true); tokens and certificates depend on it"
+    if abs(off) >= _FAR_OFF_S:
+        yield fail("clock", text, remedy)
+    elif abs(off) >= _OFF_S:
+        yield warn("clock", text, remedy)
+    else:
+        yield ok("clock", "it agrees with the server's")
+
+
+CHECKS: tuple[Check, ...] = (name_and_port, certificate, server, clock)
