@@ -1,0 +1,199 @@
+"""The pages keep their word: their code runs from top to bottom, and prints what they say.
+
+A Python block runs in the names that the blocks before it on its page left. A ``text`` block
+right after it is what it prints, ``...`` standing for anything. A ``console`` block runs its
+commands that begin with ``python``, and what is shown below each is what it prints. A block whose
+name begins with ``offline`` runs while the server is not to be reached.
+"""
+
+import contextlib
+import doctest
+import importlib.util
+import io
+import os
+import re
+import shlex
+import subprocess
+import sys
+import textwrap
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from bytelyst_sync import SyncEngine
+from bytelyst_sync.testing import SyncServer
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [
+    "tutorial.rst",
+    "howto/desktop.rst",
+    "howto/events.rst",
+    "howto/conflicts.rst",
+    "howto/migrations.rst",
+    "howto/deployment.rst",
+    "faq.rst",
+]
+WRITTEN_WITHOUT_CODE = ["comparison.rst"]
+ADDRESSES = ("https://api.example.com", "http://127.0.0.1:8000")
+BLOCK = re.compile(
+    r"^(?P<indent> *)\.\. code-block:: (?P<language>\w+)\n(?P<options>(?: +:.*\n)*)\n"
+    r"(?P<code>(?:(?:(?P=indent) +.*)?\n)+)",
+    re.MULTILINE,
+)
+SECONDS_OF_A_COMMAND = 40
+
+
+def blocks(page):
+    """Language, options, code and place of each block; the code is padded to its place."""
+    text = (DOCS / page).read_text("utf-8")
+    for found in BLOCK.finditer(text):
+        line = text.count("\n", 0, found.start("code"))
+        yield found["language"], found["options"], textwrap.dedent(found["code"]), line
+
+
+def assert_printed(expected, printed, where):
+    flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    same = doctest.OutputChecker().check_output(expected.strip() + "\n", printed, flags)
+    assert same, f"{where}: the page says\n{expected}\nand this was printed\n{printed}"
+
+
+class Reader:
+    """Does what a page says, in a folder of its own."""
+
+    def __init__(self, page, server):
+        self.page = page
+        self.server = server
+        self.names = {"__name__": "__main__"}
+        self.printed = ""
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("METER_")},
+            "PYTHONPATH": str(ROOT),
+        }
+
+    def adapted(self, code):
+        for address in ADDRESSES:
+            code = code.replace(address, self.server.url)
+        return code
+
+    def python(self, code, line):
+        program = compile("\n" * line + self.adapted(code), self.page, "exec")
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(program, self.names)
+        self.printed = printed.getvalue()
+
+    def console(self, code, line):
+        for part in re.split(r"^\$ ", code, flags=re.MULTILINE)[1:]:
+            command, _, expected = part.partition("\n")
+            words = shlex.split(self.adapted(command), comments=True)
+            if words[0] == "export":
+                name, _, value = words[1].partition("=")
+                self.environment[name] = value
+            elif words[0] == "python" and "bytelyst_sync.testing.server" not in words:
+                done = subprocess.run(
+                    [sys.executable, *words[1:]],
+                    env=self.environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    timeout=SECONDS_OF_A_COMMAND,
+                    check=False,
+                )
+                where = f"{self.page}:{line}: {command}"
+                assert_printed(expected or "\n", done.stdout or "\n", where)
+
+    def close(self):
+        for each in self.names.values():
+            if isinstance(each, (SyncEngine, SyncServer)):
+                each.close() if isinstance(each, SyncEngine) else each.stop()
+
+
+@pytest.fixture
+def server():
+    with SyncServer() as server:
+        yield server
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_runs_from_top_to_bottom(page, server, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    reader = Reader(page, server)
+    before = None
+    try:
+        for language, options, code, line in blocks(page):
+            away = ":name: offline" in options
+            with server.outage() if away else contextlib.nullcontext():
+                if language == "python":
+                    reader.python(code, line)
+                elif language == "console":
+                    reader.console(code, line)
+                elif language == "text" and before == "python":
+                    assert_printed(code, reader.printed, f"{page}:{line}")
+            before = language
+    finally:
+        reader.close()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_block_of_a_page_is_found(page):
+    text = (DOCS / page).read_text("utf-8")
+    assert sum(1 for _ in blocks(page)) == text.count(".. code-block::")
+
+
+@pytest.mark.parametrize("page", WRITTEN_WITHOUT_CODE)
+def test_a_page_without_code_has_none(page):
+    assert ".. code-block:: python" not in (DOCS / page).read_text("utf-8")
+
+
+def test_every_page_is_run_here_or_elsewhere():
+    run_elsewhere = {
+        "index.rst",
+        "quickstart.rst",
+        "connect.rst",
+        "testing.rst",
+        "command_line.rst",
+        "encryption.rst",
+        "telemetry.rst",
+        "api.rst",
+        "configuration.rst",
+        "guarantees.rst",
+        "protocol.rst",
+    }
+    pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.rst")}
+    known = {*PAGES, *WRITTEN_WITHOUT_CODE, *run_elsewhere}
+    for page in pages - known:
+        assert ".. code-block:: python" not in (DOCS / page).read_text("utf-8"), page
+
+
+def test_every_page_is_in_the_table_of_contents():
+    index = (DOCS / "index.rst").read_text("utf-8")
+    named = set(re.findall(r"^   ([a-z_/]+)$", index, re.MULTILINE))
+    pages = {
+        path.relative_to(DOCS).with_suffix("").as_posix()
+        for path in DOCS.rglob("*.rst")
+        if "_build" not in path.parts
+    }
+    assert named == pages - {"index"}
+
+
+def diagrams():
+    spec = importlib.util.spec_from_file_location("diagrams", DOCS / "diagrams.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.PICTURES
+
+
+@pytest.mark.parametrize("name", ["push", "item-states", "conflict-decision", "threads"])
+def test_a_diagram_is_as_its_script_draws_it(name):
+    drawn = diagrams()[name]().text()
+    assert (DOCS / f"_static/{name}.svg").read_text("utf-8") == drawn
+    assert ET.fromstring(drawn).tag.endswith("svg")
+
+
+def test_every_picture_is_shown_and_there():
+    pages = [path.read_text("utf-8") for path in DOCS.rglob("*.rst")]
+    shown = {name for page in pages for name in re.findall(r"_static/([\w-]+\.\w+)", page)}
+    assert shown >= {f"{name}.svg" for name in diagrams()}
+    assert all((DOCS / "_static" / name).exists() for name in shown)
