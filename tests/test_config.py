@@ -17,6 +17,7 @@ from bytelyst_sync import (
     SyncConfig,
     TcpProbe,
 )
+from bytelyst_sync.testing import ManualClock
 
 REQUIRED = {
     "base_url": "https://api.example.com",
@@ -48,6 +49,7 @@ class RequestsAuth:
 
 
 CALLABLE_TOKEN, AUTH, SENDS, STORE = call, RequestsAuth(), Sends(), MemoryStorage()
+CLOCK = ManualClock()
 PROBE = TcpProbe("api.example.com", 443)
 MERGE = ConflictStrategy.MERGE
 
@@ -74,6 +76,7 @@ DEFAULTS = {
     "telemetry": None,
     "session_factory": None,
     "transport": None,
+    "clock": None,
 }
 ENTITY_DEFAULTS = {
     # SPEC §1, "EntityConfig"
@@ -148,6 +151,7 @@ GOOD = {
     "telemetry": [(call, call)],
     "session_factory": [(call, call)],
     "transport": [(SENDS, SENDS)],
+    "clock": [(None, None), (CLOCK, CLOCK)],
 }
 ENTITY_GOOD = {
     "endpoint": [("/notes", "/notes"), ("notes", "notes"), ("/v1/my/notes/", "/v1/my/notes/")],
@@ -246,6 +250,7 @@ WRONG = {
     "telemetry": (["x", 7], "a callable, or None"),
     "session_factory": (["x", 7], "a callable, or None"),
     "transport": (["http", 7, object(), call], "an object with a send(request) method, or None"),
+    "clock": (["now", 7, object(), call], "an object with wall() and monotonic(), or None"),
 }
 ENTITY_WRONG = {
     "endpoint": (

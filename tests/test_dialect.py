@@ -412,10 +412,11 @@ def test_a_template_may_name_whatever_a_single_request_would_say():
     shape = BatchFormat(operation=template)
     assert shape.operation == template
     assert all(mentions(template, each) for each in PLACEHOLDERS)
-    assert (shape.is_numbered, shape.carries_keys) == (True, True)
+    assert shape.carries_keys
+    assert all(shape.is_numbered(operation) for operation in ("create", "update", "delete"))
     assert not mentions(BatchFormat().operation, "key")
     assert not mentions({"k": "my {key}"}, "key"), "it is the whole text, or none"
-    assert not BatchFormat().is_numbered
+    assert not BatchFormat().is_numbered("create")
 
 
 def test_a_template_for_each_operation():

@@ -1,0 +1,131 @@
+"""``python -m tests.torture [--seed N] [--short] [--list] [NAME...]``: the scenarios, and a table.
+
+A NAME is a scenario's, or an area's for all of its scenarios. The exit status is 1 if a promise
+broke, and in CI (``CI=true``) also if a scenario could not run.
+"""
+
+import argparse
+import os
+import secrets
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from tests.torture.harness import Scenario
+from tests.torture.runner import Outcome, found, run, seed_of
+
+WORDS = {"ok": "ok", "broken": "BROKEN", "cannot run": "cannot run"}
+
+
+def figures_of(outcome: Outcome) -> str:
+    """The figures in a line; why there are none, where there are none."""
+    if outcome.verdict != "ok":
+        return outcome.said
+    return ", ".join(f"{name} {show(value)}" for name, value in outcome.figures.items())
+
+
+def show(value: object) -> str:
+    """A figure as people read it."""
+    if isinstance(value, float):
+        return f"{value:,.3g}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def table(done: list[tuple[Scenario, Outcome]]) -> list[str]:
+    """A line for each, in columns."""
+    head = ("area", "scenario", "promise", "seconds", "", "figures")
+    rows = [
+        (
+            scenario.area,
+            scenario.name,
+            scenario.promise,
+            f"{outcome.seconds:.1f}",
+            WORDS[outcome.verdict],
+            figures_of(outcome).partition("\n")[0],
+        )
+        for scenario, outcome in done
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (head, *rows)]
+
+
+def chosen(names: list[str], scenarios: "dict[str, Scenario]") -> list[Scenario]:
+    """Those that were asked for; all, if none were."""
+    known = {*scenarios, *(each.area for each in scenarios.values())}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise SystemExit(f"no scenario or area is named {', '.join(unknown)}; --list names them")
+    return [each for each in scenarios.values() if not names or {each.name, each.area} & {*names}]
+
+
+def repeated(scenario: Scenario, seed: int, *, short: bool) -> str:
+    """The command that runs exactly this again."""
+    factor = os.environ.get("BYTELYST_SYNC_TORTURE")
+    return "".join(
+        [
+            f"BYTELYST_SYNC_TORTURE={factor} " if factor else "",
+            f"{Path(sys.executable).name} -m tests.torture --seed {seed} ",
+            "--short " if short else "",
+            scenario.name,
+        ]
+    )
+
+
+def tell(text: str) -> None:
+    """Prints a line at once."""
+    print(text, flush=True)  # noqa: T201 - it is a program
+
+
+def try_one(scenario: Scenario, seed: int, folder: Path, *, short: bool) -> Outcome:
+    """Runs it and tells how it ended; leaves its folder only if it broke."""
+    tell(f"   ... {scenario.name}")
+    outcome = run(
+        scenario, seed_of(seed, scenario.name), folder, short=short, limit_s=scenario.limit_s
+    )
+    word = WORDS[outcome.verdict]
+    tell(f"{word:>6} {scenario.name} {outcome.seconds:.1f} s: {figures_of(outcome)}")
+    if outcome.verdict == "broken":
+        tell(outcome.output.rstrip())
+        tell(f"promised: {scenario.promise}")
+        tell(f"its files: {folder}")
+        tell(f"again: {repeated(scenario, seed, short=short)}")
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
+    return outcome
+
+
+def main() -> int:
+    """Reads the arguments; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m tests.torture", description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a scenario or an area")
+    parser.add_argument("--seed", type=int, help="of an earlier run, to repeat it")
+    parser.add_argument("--short", action="store_true", help="the form that the suite runs")
+    parser.add_argument("--list", action="store_true", help="name the scenarios, and run none")
+    options = parser.parse_args()
+    scenarios, broken_modules = found()
+    for module, why in broken_modules.items():
+        tell(f"tests/torture/{module}.py cannot be imported:\n{why}")
+    wanted = chosen(options.names, scenarios)
+    if options.list:
+        for each in wanted:
+            obstacle = each.obstacle()
+            tell(f"{each.area:12} {each.name:34} {each.promise}")
+            if obstacle is not None:
+                tell(f"{'':12} cannot run: {obstacle}")
+        return bool(broken_modules)
+    seed = secrets.randbelow(10**6) if options.seed is None else options.seed
+    tell(f"seed {seed}")
+    place = Path(tempfile.mkdtemp(prefix="bytelyst-torture-"))
+    done = [(each, try_one(each, seed, place / each.name, short=options.short)) for each in wanted]
+    verdicts = [outcome.verdict for _, outcome in done]
+    if "broken" not in verdicts:
+        shutil.rmtree(place, ignore_errors=True)
+    tell(f"\nseed {seed}\n" + "\n".join(table(done)))
+    in_ci = os.environ.get("CI") == "true"
+    bad = "broken" in verdicts or (in_ci and "cannot run" in verdicts)
+    return bool(bad or broken_modules)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

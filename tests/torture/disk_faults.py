@@ -1,0 +1,124 @@
+"""A disk that fails: every write and every sync of a run, once, for a while, and for good."""
+
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import attrs
+
+from bytelyst_sync import SQLiteStorage
+from bytelyst_sync.storage.schema import ITEMS
+from tests.torture import fault_program
+from tests.torture.fault_program import PUSHES
+from tests.torture.harness import Trial, check, scenario
+
+LONGEST_S = 5.0
+OF = 400
+"""More calls than a run makes."""
+CALLS = {"pwrite64": 330, "fdatasync": 60}
+ERRORS = ("EIO", "ENOSPC")
+LASTING = {"once": "", "three times": f"..{OF + 2}", "for good": "+"}
+
+
+@attrs.define
+class Tally:
+    """What was counted."""
+
+    runs: int = 0
+    failing: int = 0
+    acknowledged: int = 0
+    refused: int = 0
+    refused_and_there: int = 0
+    recovered: int = 0
+    slowest_s: float = 0.0
+
+
+def run_with(folder: Path, call: str, error: str, lasting: str, places: list[int]) -> None:
+    """Has the program push, its calls at these places failing."""
+    folder.mkdir()
+    done = subprocess.run(
+        [
+            *("strace", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null"),
+            *("-e", f"trace={call}", "-e", f"inject={call}:error={error}:when={OF}{lasting}"),
+            *(sys.executable, fault_program.__file__, str(folder), call, str(OF)),
+            *map(str, places),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    check(done.returncode == 0, f"a disk that fails ends no program: {done.stderr[-2000:]}")
+
+
+def judge(folder: Path, place: int, call: str, error: str, lasting: str, tally: Tally) -> None:
+    """What the program was told about each push must be so."""
+    where = f"{lasting}, place {place} of {folder.name}"
+    lines = [line.split(" ", 2) for line in (folder / f"{place}.txt").read_text().splitlines()]
+    said = {number: found for number, _, found in lines}
+    tally.slowest_s = max(tally.slowest_s, *(float(took) for _, took, _ in lines))
+    wild = [found for found in said.values() if found[0] == "!"]
+    check(not wild, f"every error is typed ({where}): {wild[:1]}")
+    pushes = [said[str(number)] for number in range(PUSHES)]
+    storage = SQLiteStorage(folder / f"{place}.db")
+    there = storage.read(lambda tx: {row.record for row in tx.scan(ITEMS)})
+    counted = storage.read(lambda tx: tx.count(ITEMS))
+    notice = storage.notice
+    storage.close()
+    with closing(sqlite3.connect(folder / f"{place}.db")) as connection:
+        found = connection.execute("PRAGMA integrity_check").fetchall()
+    check(found == [("ok",)], f"the file stays whole ({where}): {found}")
+    check(counted == len(there), f"the number of queued items is exact ({where})")
+    check(notice is None, f"a disk that fails is no damaged file ({where}): {notice}")
+    for number, told in enumerate(pushes):
+        if told == "ok":
+            check(str(number) in there, f"acknowledged is durable ({where}): {number} is gone")
+    refused = [number for number, told in enumerate(pushes) if told != "ok"]
+    after_all = [number for number in refused if str(number) in there]
+    full = [number for number in refused if pushes[number] == "StorageFullError"]
+    wrong = [number for number in full if number in after_all]
+    check(not wrong, f"a full disk leaves the queue as it was ({where}): {wrong} are there")
+    if error == "ENOSPC" and call == "pwrite64":  # SQLite does not say why a sync failed
+        check(full == refused, f"a full disk is told as such ({where}): {set(pushes)}")
+    if lasting == "once" and refused:
+        check(len(refused) == 1, f"after one failure the next push works ({where}): {refused}")
+        tally.recovered += 1
+    tally.runs += 1
+    tally.failing += bool(refused)
+    tally.acknowledged += PUSHES - len(refused)
+    tally.refused += len(refused)
+    tally.refused_and_there += len(after_all)
+
+
+@scenario(
+    "disk",
+    "a write or sync that fails: each push is durable, or raises a StorageError",
+    tools=("strace",),
+)
+def fault_at_every_write(trial: Trial) -> dict[str, object]:
+    """The places are drawn; over all kinds and errors of a long run hardly one is left out."""
+    tally = Tally()
+    kinds = [(call, error, lasting) for call in CALLS for error in ERRORS for lasting in LASTING]
+    for call, error, lasting in trial.random.sample(
+        kinds, min(len(kinds), trial.rounds(3, len(kinds)))
+    ):
+        most = CALLS[call]
+        count = trial.rounds(6, 24)
+        places = sorted(trial.random.sample(range(1, most + 1), min(most, count)))
+        folder = trial.folder / f"{call}-{error}-{lasting.replace(' ', '-')}"
+        run_with(folder, call, error, LASTING[lasting], places)
+        for place in places:
+            judge(folder, place, call, error, lasting, tally)
+    check(tally.failing > tally.runs // 4, "most faults are met by a push, or little is proven")
+    check(tally.slowest_s < LONGEST_S, f"no push hangs: one took {tally.slowest_s:.1f} s")
+    return {
+        "runs": tally.runs,
+        "with refused pushes": tally.failing,
+        "acknowledged": tally.acknowledged,
+        "lost": 0,
+        "refused": tally.refused,
+        "refused and there after all": tally.refused_and_there,
+        "recovered at the next push": tally.recovered,
+        "slowest push s": tally.slowest_s,
+    }

@@ -1,0 +1,143 @@
+"""A server behind a storm, in a process of its own: ``Wire`` starts it and asks it.
+
+``python -m tests.torture.wire JSON`` answers commands on its standard input, a line of JSON each.
+"""
+
+import json
+import random
+import subprocess
+import sys
+import threading
+
+import attrs
+
+from bytelyst_sync.testing import SyncServer
+from tests.torture.batch_face import BatchFace
+from tests.torture.proxy import FaultProxy
+from tests.torture.watchdog import Pulse
+from tests.torture.weather import Storm
+
+__all__ = ["Wire"]
+
+
+class Wire:
+    """The process. Any thread may ask; ``_lock`` keeps a question and its answer together."""
+
+    def __init__(self, **settings):
+        self._lock = threading.Lock()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.torture.wire", json.dumps(settings)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.port = self.ask("port")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with self._lock:
+            self._process.stdin.close()
+            try:
+                self._process.wait(10)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait(10)
+            self._process.stdout.close()
+
+    def ask(self, what, value=None):
+        """One command and its answer."""
+        with self._lock:
+            self._process.stdin.write(json.dumps([what, value]) + "\n")
+            self._process.stdin.flush()
+            return json.loads(self._process.stdout.readline())
+
+    def pulse(self):
+        """For the watchdog."""
+        return Pulse(*self.ask("pulse"))
+
+
+class Answers:
+    """The commands, on the process's own server and proxy."""
+
+    def __init__(self, server, storm, settings):
+        self._server = server
+        self._storm = storm
+        rng = random.Random(settings["seed"] + 1)
+        self._batch = BatchFace(rng, settings["rate"] / 4) if settings.get("batch") else None
+        self._proxy = FaultProxy(("127.0.0.1", server.port), storm, batch=self._batch)
+
+    def port(self, _):
+        """Where it listens."""
+        return self._proxy.port
+
+    def pulse(self, _):
+        """What the watchdog wants to know."""
+        return list(attrs.astuple(self._proxy.pulse()))
+
+    def rate(self, value):
+        """From now on, this share of the requests meets a fault."""
+        self._storm.rate = value
+        if self._batch is not None:
+            self._batch.rate = value / 4
+
+    def refuse(self, _):
+        """Connections are refused."""
+        self._proxy.refuse()
+
+    def admit(self, _):
+        """And accepted again."""
+        self._proxy.admit()
+
+    def cut(self, _):
+        """Live connections are reset."""
+        self._proxy.cut()
+
+    def tallies(self, _):
+        """Figures."""
+        batch = self._batch
+        return {
+            "requests": self._proxy.requests,
+            "faults": dict(self._proxy.faults),
+            "loops": self._storm.begun_loops,
+            "batches": batch.batches if batch else 0,
+            "in batches": batch.operations if batch else 0,
+            "part faults": batch.part_faults if batch else 0,
+        }
+
+    def journal(self, _):
+        """What the server applied: collection, id, kind, key, and the number that was sent."""
+        return [
+            [each.collection, each.id, each.kind, each.key, (each.data or {}).get("n")]
+            for each in self._server.journal
+        ]
+
+    def records(self, collection):
+        """What the server holds."""
+        return self._server.records(collection)
+
+    def close(self):
+        """Ends the proxy."""
+        self._proxy.close()
+
+
+def main(settings):
+    """Serves until the standard input ends."""
+    with SyncServer(idempotency=settings.get("idempotency", True), page_size=50) as server:
+        storm = Storm(
+            random.Random(settings["seed"]),
+            settings["rate"],
+            stall_s=settings["stall_s"],
+            lates=settings.get("lates", True),
+        )
+        answers = Answers(server, storm, settings)
+        for line in sys.stdin:
+            what, value = json.loads(line)
+            sys.stdout.write(json.dumps(getattr(answers, what)(value)) + "\n")
+            sys.stdout.flush()
+        answers.close()
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
