@@ -23,7 +23,7 @@ help:
 	@echo 'make lint    ruff: rules and format'
 	@echo 'make types   mypy, strict'
 	@echo 'make docs    build docs/_build/html'
-	@echo 'make bench   run the benchmarks'
+	@echo 'make bench   the package beside its alternatives, as ratios (under ten minutes)'
 	@echo 'make clean   remove everything made here'
 	@echo
 	@echo 'ARGS="..."           more arguments for the tool: make test ARGS="-k outbox -x"'
@@ -65,8 +65,8 @@ docs: $(VENV)/.with-docs
 	@$(BIN)/python -m sphinx -W --keep-going -q -b html $(ARGS) docs docs/_build/html
 	@echo 'built docs/_build/html/index.html'
 
-bench: $(VENV)/.with-package
-	@set -e; for script in benchmarks/[a-z]*.py; do $(BIN)/python $$script $(ARGS); done
+bench: $(VENV)/.with-bench
+	@$(BIN)/python -m benchmarks $(ARGS)
 
 clean:
 	@for venv in .venv .venv-* $(VENV); do \

@@ -1,73 +1,130 @@
-"""What a push costs beside a raw ``sqlite3`` insert and commit: median, least and most of rounds.
-
-Both run in turns in one process, on 200-byte objects; only the ratio means anything, because the
-machine's speed is in both.
-"""
+"""What it costs to queue: one push, many threads pushing, ten thousand at once."""
 
 from __future__ import annotations
 
-import sqlite3
-import statistics
-import tempfile
+import itertools
+import threading
 import time
-from pathlib import Path
+from collections.abc import Callable
 
-from bytelyst_sync import EntityConfig, create_sync_engine
+from benchmarks.harness import OURS, Bench, body, main, record
+from benchmarks.peers import PEERS, Keep, engine, keeper, raw_connection, seconds_each
+from bytelyst_sync.state.outbox import new_item_id
+from bytelyst_sync.storage.schema import ITEMS, Item
+from bytelyst_sync.storage.sqlite_sql import statements
 
-ROUNDS = 5
-PUSHES = {"full": 200, "normal": 1000}
+WITHOUT_VIEW = f"{OURS}, replica=False"
+THREADS = 8
+MANY = 10_000
 
 
-def raw(folder: Path, durability: str, count: int) -> float:
-    """Seconds per insert and commit."""
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".db") as file:
-        connection = sqlite3.connect(file.name, isolation_level=None)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute(f"PRAGMA synchronous={durability}")
-        connection.execute("CREATE TABLE queue (id INTEGER PRIMARY KEY, data TEXT)")
+def run(bench: Bench) -> None:
+    """One after the other."""
+    one_thread(bench, "full", 250)
+    one_thread(bench, "normal", 1000)
+    threads(bench)
+    many(bench)
+
+
+def one_thread(bench: Bench, durability: str, count: int) -> None:
+    """Pushes, one commit each; each contender keeps its file from round to round."""
+    keeps: dict[str, Keep] = {
+        OURS: keeper(bench.path(), durability),
+        WITHOUT_VIEW: keeper(bench.path(), durability, replica=False),
+        **{name: opened(bench.path(), durability) for name, opened in PEERS.items()},
+    }
+    numbers = itertools.count(step=count)
+
+    def contender(keep: Keep) -> Callable[[], float]:
+        def turn() -> float:
+            first = next(numbers)
+            return seconds_each(keep, range(first, first + count)) * 1e6
+
+        return turn
+
+    contenders = {name: contender(keep) for name, keep in keeps.items()}
+    race = bench.race(f"push, {durability}", contenders, unit="µs", rounds=9)
+    full = durability == "full"
+    race.compare("sqlite3", at_most=1.4 if full else 5.0)
+    race.compare("sqlite3", WITHOUT_VIEW, at_most=None if full else 3.6)
+    for name in itertools.islice(PEERS, 1, None):
+        race.compare(name, at_most=1.0 if full and name == "SQLiteAckQueue" else None)
+
+
+def threads(bench: Bench) -> None:
+    """Operations per second of eight threads, each waiting until its own is durable."""
+    each = 100
+
+    def rate(pushers: list[Callable[[int], object]]) -> float:
+        barrier = threading.Barrier(THREADS + 1)
+
+        def push(keep: Callable[[int], object], first: int) -> None:
+            barrier.wait()
+            for number in range(first, first + each):
+                keep(number)
+
+        running = [threading.Thread(target=push, args=(keep, next(starts))) for keep in pushers]
+        for thread in running:
+            thread.start()
+        barrier.wait()
         began = time.perf_counter()
-        for _ in range(count):
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute("INSERT INTO queue (data) VALUES (?)", ("x" * 200,))
-            connection.execute("COMMIT")
+        for thread in running:
+            thread.join()
+        return THREADS * each / (time.perf_counter() - began)
+
+    starts = itertools.count(step=each)
+    ours, raw = keeper(bench.path(), "full"), bench.path()
+    raws = [PEERS["sqlite3"](raw, "full") for _ in range(THREADS)]
+    alone = PEERS["sqlite3"](bench.path(), "full")
+    numbers = range(THREADS * each)
+    race = bench.race(
+        f"push, full, {THREADS} threads",
+        {
+            OURS: lambda: rate([ours] * THREADS),
+            "sqlite3": lambda: rate(raws),
+            "sqlite3, 1 thread": lambda: 1 / seconds_each(alone, numbers),
+        },
+        unit="/s",
+        rounds=7,
+    )
+    race.compare("sqlite3", at_least=2.0)
+    race.compare("sqlite3, 1 thread", at_least=2.0)
+
+
+def many(bench: Bench) -> None:
+    """``push_many`` beside ``executemany`` of rows that are ready, into the same tables."""
+
+    def ours() -> float:
+        made = engine(bench.path())
+        made.push("notes", {"id": "first"})
+        rows = [record(number) for number in range(MANY)]
+        began = time.perf_counter()
+        made.push_many("notes", rows)
+        spent = time.perf_counter() - began
+        made.close()
+        return spent * 1e3
+
+    def raw() -> float:
+        connection = raw_connection(bench.path(), "full")
+        known = statements(ITEMS)
+        for text in known.create():
+            connection.execute(text)
+        now = time.time()
+        rows = [
+            Item(n, new_item_id(n), "notes", str(n), "create", body(n), now, turn=n)
+            for n in range(MANY)
+        ]
+        began = time.perf_counter()
+        connection.execute("BEGIN IMMEDIATE")
+        connection.executemany(known.insert, rows)
+        connection.execute("COMMIT")
         spent = time.perf_counter() - began
         connection.close()
-    return spent / count
+        return spent * 1e3
 
-
-def pushed(folder: Path, durability: str, count: int, *, replica: bool) -> float:
-    """Seconds per push."""
-    engine = create_sync_engine(
-        base_url="http://127.0.0.1:9",
-        entities={"notes": EntityConfig("/notes", replica=replica)},
-        storage=folder / f"{time.monotonic_ns()}.db",
-        durability=durability,
-        auto_flush=False,
-    )
-    with engine:
-        engine.push("notes", {"id": "first"})
-        began = time.perf_counter()
-        for number in range(count):
-            engine.push("notes", {"id": str(number), "number": number, "text": "x" * 160})
-        return (time.perf_counter() - began) / count
-
-
-def main() -> None:
-    """Prints one line per durability and kind of entity."""
-    print(f"{'push':<32}{'median':>8}{'least':>8}{'most':>8}   (× raw sqlite3, same round)")
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        for durability, count in PUSHES.items():
-            for replica in (True, False):
-                ratios = [
-                    pushed(folder, durability, count, replica=replica)
-                    / raw(folder, durability, count)
-                    for _ in range(ROUNDS)
-                ]
-                label = f"{durability}, {'with' if replica else 'without'} local view"
-                figures = (statistics.median(ratios), min(ratios), max(ratios))
-                print(f"{label:<32}" + "".join(f"{each:8.2f}" for each in figures))
+    race = bench.race(f"push_many of {MANY:,}", {OURS: ours, "sqlite3": raw}, unit="ms", rounds=9)
+    race.compare("sqlite3", at_most=2.5)
 
 
 if __name__ == "__main__":
-    main()
+    main("push", run)
