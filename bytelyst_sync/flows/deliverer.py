@@ -8,7 +8,6 @@ full disk loses no answer, and the right is never given back with a claim open.
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable
 
 from bytelyst_sync.clock import FOREVER_S, Clock
@@ -19,6 +18,7 @@ from bytelyst_sync.flows.origin import OriginPause
 from bytelyst_sync.flows.parcels import Sent
 from bytelyst_sync.flows.pipeline import Pipeline
 from bytelyst_sync.flows.status import StatusBoard
+from bytelyst_sync.flows.telling import log_raised
 from bytelyst_sync.model import SyncStatus
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.state.claims import Claim, Claims
@@ -262,7 +262,8 @@ class Deliverer:
     def go_offline(self, reason: str) -> None:
         """There is no network."""
         if self._board.online:
-            logger.info("offline: %s", reason)
+            # a user's `auth` or `transport` may have given the reason, with whatever is in it
+            logger.info("offline; why is in status.last_error")
         self._connectivity.lost()
         self._board.online = False
         self._board.note_error(reason)
@@ -276,10 +277,8 @@ class Deliverer:
 
 def _hopeless(claim: Claim, error: Exception) -> Answer:
     """What stands for an answer that cannot be settled."""
-    # the error's message may quote the answer; where it happened does not
     kind, entity = type(error).__name__, claim.item.entity
-    where = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("an answer of %s cannot be settled: %s\n%s", entity, kind, where)
+    log_raised(logger, error, "an answer of %s cannot be settled", entity)
     text = f"{entity} {claim.item.record}: what the server answered cannot be dealt with ({kind})"
     told = TransportError(text, entity=entity, record_id=claim.item.record)
     return failure(Meaning.UNKNOWN, told)

@@ -19,6 +19,7 @@ from typing import Protocol
 
 from bytelyst_sync.clock import SystemClock
 from bytelyst_sync.errors import SyncError
+from bytelyst_sync.flows.telling import log_raised
 
 __all__ = ["register"]
 
@@ -106,5 +107,5 @@ def _try(step: Callable[[], object]) -> None:
         step()
     except SyncError as error:
         logger.warning("no flush at exit, what is queued stays queued: %s", error)
-    except Exception:
-        logger.exception("the flush at exit failed; what is queued stays queued")
+    except Exception as error:  # noqa: BLE001 - the other engines have their turn
+        log_raised(logger, error, "the flush at exit failed; what is queued stays queued")

@@ -16,6 +16,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from bytelyst_sync.flows.telling import log_raised
+
 __all__ = ["Notifier", "Subscribers", "in_callback"]
 
 logger = logging.getLogger("bytelyst_sync.notifier")
@@ -98,8 +100,8 @@ class Notifier:
                 self._busy = True
             try:
                 note()
-            except Exception:
-                logger.exception("a notification failed")
+            except BaseException as error:  # noqa: BLE001 - the next ones are still to be told
+                log_raised(logger, error, "a notification failed")
 
 
 class Subscribers:
@@ -142,5 +144,6 @@ class Subscribers:
                 continue
             try:
                 call_user(callback, value)
-            except Exception:
-                logger.exception("the callback of %s raised", self._kind)
+            # one that calls sys.exit() ends nothing here
+            except BaseException as error:  # noqa: BLE001 - the other subscribers want to know, too
+                log_raised(logger, error, "the callback of %s raised", self._kind)

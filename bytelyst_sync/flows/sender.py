@@ -33,7 +33,7 @@ from bytelyst_sync.transport.answers import Answer, Heard, failure, hear
 from bytelyst_sync.transport.base import Request, Response, Transport
 from bytelyst_sync.transport.batches import Batch, Listed
 from bytelyst_sync.transport.mapping import Mapper
-from bytelyst_sync.transport.redirects import follow
+from bytelyst_sync.transport.redirects import follow, presentable
 from bytelyst_sync.transport.writing import Written
 
 __all__ = ["Sender"]
@@ -68,7 +68,7 @@ class Sender:
         """One attempt, with the readings that conflicts may need."""
         began = self._clock.monotonic()
         outcome = self._sent(parcel)
-        self._observer.sent(parcel, outcome, self._clock.monotonic() - began)
+        self._observer.sent(outcome, self._clock.monotonic() - began)
         return outcome
 
     def _sent(self, parcel: Parcel) -> Outcome:
@@ -142,7 +142,8 @@ class Sender:
 
         whole = self.exchange(batch.request(listed), understand)
         if whole.status in _NO_SUCH_ENDPOINT:
-            logger.warning("no batches at %s (HTTP %s): one by one", batch.url, whole.status)
+            where = presentable(batch.url)
+            logger.warning("no batches at %s (HTTP %s): one by one", where, whole.status)
             self._packer.give_up(batch)
             outcome.instead.extend((claim,) for claim in claims)
         elif whole.meaning in (Meaning.REJECTED, Meaning.REDIRECT):

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import traceback
 from collections.abc import Callable
 
 from bytelyst_sync.clock import Clock
@@ -28,6 +27,7 @@ from bytelyst_sync.flows.deliverer import Deliverer
 from bytelyst_sync.flows.lookout import Lookout
 from bytelyst_sync.flows.origin import OriginPause
 from bytelyst_sync.flows.status import StatusBoard
+from bytelyst_sync.flows.telling import log_raised
 from bytelyst_sync.flows.tickets import Ticket
 from bytelyst_sync.model import SyncStatus
 from bytelyst_sync.state.claims import Claims
@@ -197,10 +197,7 @@ class Worker:
         if isinstance(error, StorageError):
             logger.error("the store cannot be used, next try in %.1f s: %s", wait, error)
         else:
-            # the message may quote a payload; where it happened does not
-            where = "".join(traceback.format_tb(error.__traceback__))
-            kind = type(error).__name__
-            logger.error("a round failed with %s, next one in %.1f s\n%s", kind, wait, where)
+            log_raised(logger, error, "a round failed, next one in %.1f s", wait)
             self._deliverer.forget()
         self._deliverer.gather(self._stopped)
         self._deliverer.release()
@@ -216,8 +213,9 @@ class Worker:
         """The thread's last acts: nothing claimed stays so, nobody waits in vain."""
         try:
             self._deliverer.close()
-        except Exception:
-            logger.exception("what was being sent could not be settled; the next start will")
+        except Exception as error:  # noqa: BLE001 - those who wait are still to be told
+            message = "what was being sent could not be settled; the next start will"
+            log_raised(logger, error, message)
         finally:
             for ticket in self._open_tickets():
                 self.drop(ticket)

@@ -12,9 +12,9 @@ from enum import Enum
 from typing import Any
 from urllib.parse import quote
 
-from bytelyst_sync.errors import InvalidDataError
+from bytelyst_sync.errors import InvalidDataError, RejectedError
 
-__all__ = ["LOCAL_PREFIX", "is_local", "record_key", "url_segment"]
+__all__ = ["LOCAL_PREFIX", "is_local", "problem_of", "record_key", "url_segment"]
 
 LOCAL_PREFIX = "local-"
 """What ids begin with that stand in until the server gives one (``id_source="server"``)."""
@@ -38,26 +38,33 @@ def record_key(value: Any, entity: str, field: str) -> str:
             entity=entity,
         )
     key = str(value)
-    problem = _problem(key)
+    problem = problem_of(key)
     if problem:
+        way_out = "use another id" if key else "leave the field out to have one made"
         raise InvalidDataError(
-            f"{entity}: the id {key[:80]!r} at {path} {problem}", path=path, entity=entity
+            f"{entity}: the id {key[:80]!r} at {path} {problem}; {way_out}",
+            path=path,
+            entity=entity,
         )
     return key
 
 
-def _problem(key: str) -> str | None:
+def problem_of(key: str) -> str | None:
+    """Why this text can be no id, of whomever it comes; ``None`` if it can."""
     if not key:
-        return "is empty; leave the field out to have one made"
+        return "is empty"
     if "." in key and {".", ".."} & set(key.split("/")):
-        return "has a '.' or '..' segment, which URLs resolve away; use another id"
+        return "has a '.' or '..' segment, which URLs resolve away"
     if _UNCARRIED.search(key):
-        return "has control characters or lone surrogates; use another id"
+        return "has control characters or lone surrogates"
     return None
 
 
 def url_segment(key: str) -> str:
-    """The key as one segment of a URL's path."""
+    """The key as one segment of a URL's path; ``RejectedError`` if no encoding can save it."""
+    problem = problem_of(key)
+    if problem:
+        raise RejectedError(f"the id {key[:80]!r} {problem}", record_id=key)
     return quote(key, safe="")
 
 

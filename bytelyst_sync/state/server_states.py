@@ -6,6 +6,7 @@ from typing import Any
 
 from bytelyst_sync.entity import Entity
 from bytelyst_sync.rules.encode import dumps
+from bytelyst_sync.rules.ids import is_local
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import RECORDS, Record
 
@@ -75,7 +76,12 @@ def keep_beside(
 
 
 def mark_stale(tx: Transaction, entity: Entity, key: str) -> None:
-    """The server's state must be read again; remembered until it has been."""
+    """The server's state must be read again; remembered until it has been.
+
+    Nothing can be read of a record that the server has not named yet.
+    """
+    if entity.server_ids and is_local(key):
+        return
     old = tx.get(RECORDS, entity.name, key)
     new = old or Record(entity.name, key, None, None, 0, 0)
     put_row(tx, old, new._replace(stale=tx.next_number(), beside=None, beside_version=None))

@@ -20,6 +20,7 @@ from bytelyst_sync.rules.versions import plain_version
 from bytelyst_sync.transport.answers import Heard
 from bytelyst_sync.transport.base import Request
 from bytelyst_sync.transport.mapping import Mapper
+from bytelyst_sync.transport.redirects import presentable
 from bytelyst_sync.transport.wording import misfit
 from bytelyst_sync.transport.writing import Written
 
@@ -121,7 +122,7 @@ class Batch:
             told = misfit(
                 "batch.answers", self._shape.answers, f"a list of {len(listed)}", heard.body
             )
-            raise TransportError(f"{self.url}: {told}")
+            raise TransportError(f"{presentable(self.url)}: {told}")
         if ordered:
             return [self._share(heard, answer) for answer in answers]
         keys = [str(at(each, self._shape.match or "")) for each in answers]

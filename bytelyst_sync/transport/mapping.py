@@ -23,6 +23,7 @@ from bytelyst_sync.rules.classify import (
     classify_status,
     proves_unprocessed,
 )
+from bytelyst_sync.rules.ids import problem_of
 from bytelyst_sync.rules.merge import same
 from bytelyst_sync.rules.paths import MISSING, at
 from bytelyst_sync.rules.versions import same_version
@@ -186,11 +187,9 @@ class Mapper:
         found = self._object_in(heard.body)
         server_id = None
         if operation is SyncOperation.CREATE and self.entity.server_ids:
-            path = self.dialect.id_in_answer or self.entity.id_field
-            server_id = _id_at(path, found, heard.body)
-            if server_id is None:
-                told = misfit("id_in_answer", path, "the new record's id", heard.body)
-                error = TransportError(f"{self.name}: {told}", entity=self.name, record_id=key)
+            server_id, trouble = self._server_id(found, heard.body)
+            if trouble is not None:
+                error = TransportError(f"{self.name}: {trouble}", entity=self.name, record_id=key)
                 return Answer(meaning=Meaning.MAPPING, error=error, **common)
             key = str(server_id)
         record = None
@@ -203,6 +202,15 @@ class Mapper:
             server_id=server_id,
             **common,
         )
+
+    def _server_id(self, found: Json | None, body: Any) -> tuple[Any, str | None]:
+        """The id that the server gave to a new record, and what is wrong with it."""
+        path = self.dialect.id_in_answer or self.entity.id_field
+        value = _id_at(path, found, body)
+        if value is None:
+            return None, misfit("id_in_answer", path, "the new record's id", body)
+        problem = problem_of(str(value))
+        return value, problem and f"`id_in_answer`: the id at `{path}` {problem}"
 
     def _common(self, meaning: Meaning, heard: Heard) -> Json:
         headers = heard.headers

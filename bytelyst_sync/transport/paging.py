@@ -5,6 +5,7 @@ A ``Pager`` is made once per entity and immutable; the state of one pull is in `
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Any
 from urllib.parse import urljoin
@@ -13,6 +14,7 @@ import attrs
 
 from bytelyst_sync.errors import RejectedError, SyncError, TransportError
 from bytelyst_sync.rules.cursors import rank
+from bytelyst_sync.rules.ids import problem_of
 from bytelyst_sync.rules.paths import MISSING, at
 from bytelyst_sync.transport.answers import Heard
 from bytelyst_sync.transport.base import Request
@@ -22,6 +24,8 @@ from bytelyst_sync.transport.urls import with_query
 from bytelyst_sync.transport.wording import misfit
 
 __all__ = ["Page", "Pager", "Position", "Route", "Row"]
+
+logger = logging.getLogger("bytelyst_sync.puller")
 
 Json = dict[str, Any]
 _LINK = re.compile(r"<([^>]*)>([^<]*)")
@@ -155,10 +159,7 @@ class Pager:
         if not isinstance(items, list):
             raise self._misfit("items", self._dialect.items, "a list", heard.body)
         found = [(element, self._found(element)) for element in items]
-        rows = [self._row(*each) for each in found if each[1] is not None]
-        skipped = self._dialect.skip_ids
-        if skipped:
-            rows = [row for row in rows if not row.key.startswith(skipped)]
+        rows = self._usable([self._row(*each) for each in found if each[1] is not None])
         cursor = self._cursor(position, found, heard)
         following = self._next(position, cursor, items, heard)
         resumable = self._resumes and cursor is not None
@@ -185,6 +186,18 @@ class Pager:
         version = self._mapper.version_of(record)
         gone = self._mapper.is_tombstone(record) or self._mapper.is_tombstone(element)
         return Row(str(value), None if gone else record, version)
+
+    def _usable(self, rows: list[Row]) -> list[Row]:
+        """Leaves out what the dialect skips, and what could never be asked for by its id."""
+        skipped = self._dialect.skip_ids
+        if skipped:
+            rows = [row for row in rows if not row.key.startswith(skipped)]
+        usable = [row for row in rows if problem_of(row.key) is None]
+        if len(usable) < len(rows):
+            count = len(rows) - len(usable)
+            message = "%s: %d record(s) left out of a page: no URL can carry their ids"
+            logger.warning(message, self._entity.name, count)
+        return usable
 
     # --- the cursor
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import attrs
 import requests
+from requests.adapters import HTTPAdapter
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_netrc_auth
 
 from bytelyst_sync.errors import ConfigError
@@ -67,7 +68,7 @@ class ThreadSessions:
     """The sessions of a transport. Any thread may call any method."""
 
     def __init__(self, factory: Callable[[], requests.Session] | None) -> None:
-        self._factory = factory or _default_session
+        self._factory = factory or requests.Session
         self._begin()
 
     def get(self) -> Client:
@@ -113,6 +114,7 @@ class ThreadSessions:
                 field="session_factory",
                 value=self._factory,
             )
+        _pace(session)
         client = Client(session)
         # Bound to the process as well: in a child the threads of its parent are gone too.
         weakref.finalize(client, _retire, session, os.getpid()).atexit = False
@@ -128,12 +130,12 @@ def _retire(session: requests.Session, process: int) -> None:
         _GRAVEYARD.append(session)
 
 
-def _default_session() -> requests.Session:
-    session = requests.Session()
-    adapter = WireAdapter()
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
+def _pace(session: requests.Session) -> None:
+    """Takes the place of the adapters that ``requests`` mounts by itself; others stay."""
+    ours = WireAdapter()
+    for prefix, adapter in [*session.adapters.items()]:
+        if type(adapter) is HTTPAdapter and not adapter.max_retries.total:
+            session.mount(prefix, ours)
 
 
 def _environment(session: requests.Session, url: str) -> Environment:

@@ -19,6 +19,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from bytelyst_sync.transport.base import MAX_BODY_BYTES
 from bytelyst_sync.transport.body import SLOWEST_BYTES_PER_S, Pace
+from bytelyst_sync.transport.redirects import presentable
 
 if TYPE_CHECKING:
     from requests import PreparedRequest
@@ -113,17 +114,35 @@ class _PacedResponse(http.client.HTTPResponse):
         finally:
             if cast("object", self.fp) is head:
                 self.fp = head.file
+        # urllib3 would log what is wrong with the headers, and quote them and the whole URL
+        self.msg.defects.clear()
+        self.msg.set_payload("")
+
+
+class _LoggedURL(str):
+    """What a log may show of a URL, in place of the ``whole`` one: urllib3 logs each."""
+
+    __slots__ = ("whole",)
+
+    whole: str
+
+    @classmethod
+    def of(cls, url: str) -> _LoggedURL:
+        """This URL, shown without its query."""
+        shown = cls(presentable(url))
+        shown.whole = url
+        return shown
 
 
 class _PacedConnection(HTTPConnection):
     response_class = _PacedResponse
     _held: bytearray | None = None
 
-    def request(self, *args: Any, **options: Any) -> None:
+    def request(self, method: str, url: str, *args: Any, **options: Any) -> None:
         """Sends a request; one that is small, in one piece and not headers first."""
         self._held = bytearray()
         try:
-            super().request(*args, **options)
+            super().request(method, getattr(url, "whole", url), *args, **options)
             self._release()
         finally:
             self._held = None
@@ -156,8 +175,11 @@ class _PacedHTTPSConnection(_PacedConnection, HTTPSConnection):
 class _HTTPPool(HTTPConnectionPool):
     ConnectionCls = _PacedConnection
 
+    def _make_request(self, conn: Any, method: str, url: str, *args: Any, **options: Any) -> Any:
+        return super()._make_request(conn, method, _LoggedURL.of(url), *args, **options)
 
-class _HTTPSPool(HTTPSConnectionPool):
+
+class _HTTPSPool(_HTTPPool, HTTPSConnectionPool):
     ConnectionCls = _PacedHTTPSConnection
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bytelyst_sync.errors import InvalidDataError
+from bytelyst_sync.errors import InvalidDataError, RejectedError
 from bytelyst_sync.rules.ids import LOCAL_PREFIX, is_local, record_key, url_segment
 
 
@@ -125,3 +125,10 @@ def test_no_id_addresses_another_resource(text):
 )
 def test_local_ids(key, local):
     assert is_local(key) is local
+
+
+@pytest.mark.parametrize("key", ["", ".", "..", "a/../b", "a\x00b", "\ud800"])
+def test_there_is_no_segment_for_what_can_be_no_id(key):
+    with pytest.raises(RejectedError) as caught:
+        url_segment(key)
+    assert caught.value.record_id == key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import os
 import socket
 import ssl
@@ -14,6 +15,7 @@ import threading
 import time
 from contextlib import suppress
 
+import attrs
 import pytest
 import requests
 import trustme
@@ -149,6 +151,16 @@ def post(url, body=b"{}", timeout=(3.0, 3.0)):
     return Request("POST", url, headers, body, timeout)
 
 
+class OwnAdapter(HTTPAdapter):
+    """As a program may mount one of its own."""
+
+
+def adapted_session():
+    session = requests.Session()
+    session.mount("http://", OwnAdapter())
+    return session
+
+
 def unused_port():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         return listener.getsockname()[1]
@@ -168,6 +180,49 @@ def unknown(transport, request):
     assert not isinstance(caught.value, OfflineError)
     assert SECRET not in str(caught.value)
     return str(caught.value)
+
+
+ADAPTERS = {
+    # what a session has mounted, and whether it stays
+    "that of requests": (HTTPAdapter(), False),
+    "one with retries": (HTTPAdapter(max_retries=3), True),
+    "one of a kind of its own": (OwnAdapter(), True),
+}
+
+
+@pytest.mark.parametrize(("adapter", "stays"), ADAPTERS.values(), ids=ADAPTERS)
+def test_adapters_of_the_users_own_stay(serve, adapter, stays):
+    session = requests.Session()
+    session.mount("http://", adapter)
+    server = serve(lambda peer: (peer.read_request(), peer.send(OK)))
+    transport = HttpTransport(session_factory=lambda: session)
+    assert transport.send(post(server.url)).status == 200
+    assert (session.get_adapter(server.url) is adapter) is stays
+    transport.close()
+
+
+LOGGED_ANSWERS = {
+    "a sound one": OK,
+    "a header without a colon": f"HTTP/1.1 200 OK\r\n{SECRET} no colon\r\n\r\n{{}}".encode(),
+    "a header without a name": f"HTTP/1.1 200 OK\r\n: {SECRET}\r\n\r\n{{}}".encode(),
+    "a continuation of nothing": f"HTTP/1.1 200 OK\r\n {SECRET}\r\n\r\n{{}}".encode(),
+}
+
+
+@pytest.mark.parametrize("answer", LOGGED_ANSWERS.values(), ids=LOGGED_ANSWERS)
+@pytest.mark.parametrize("factory", [None, requests.Session])
+def test_urllib3_logs_no_query_and_nothing_of_an_answer(serve, caplog, factory, answer):
+    caplog.set_level(logging.DEBUG)
+    server = serve(lambda peer: (peer.read_request(), peer.send(answer)))
+    transport = HttpTransport(session_factory=factory)
+    request = attrs.evolve(post(server.url), url=f"{server.url}?key={SECRET}")
+    response = transport.send(request)
+    assert response.url == request.url
+    assert f"key={SECRET}" in server.heard[0][0]
+    transport.close()
+    logged = [f"{each.getMessage()} {each.args!r}" for each in caplog.records]
+    assert any('"POST /notes HTTP/1.1" 200' in each for each in logged), "it is logged"
+    assert SECRET not in "".join(logged)
 
 
 def test_it_is_a_transport(transport):
@@ -384,13 +439,13 @@ class TestBounds:
         unknown(transport, post(server.url, timeout=(3.0, 0.2)))
         assert time.monotonic() - started < 5
 
-    def test_dripping_ends_for_the_users_own_session(self, serve, release):
+    def test_dripping_ends_for_the_users_own_adapter(self, serve, release):
         server = serve(self.drip(release, b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"))
-        transport = HttpTransport(session_factory=requests.Session)
+        transport = HttpTransport(session_factory=adapted_session)
         assert "too slowly" in unknown(transport, post(server.url, timeout=(3.0, 0.2)))
         transport.close()
 
-    @pytest.mark.parametrize("factory", [None, requests.Session])
+    @pytest.mark.parametrize("factory", [None, requests.Session, adapted_session])
     def test_dripping_ends_while_time_is_frozen(self, serve, release, factory):
         server = serve(self.drip(release, b"HTTP/1.1 200 OK\r\nContent-Length: 99999\r\n\r\n"))
         transport = HttpTransport(session_factory=factory)

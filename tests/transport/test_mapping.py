@@ -717,6 +717,17 @@ def test_a_create_whose_answer_names_no_id_is_told_in_plain_words(speech):
     )
 
 
+@pytest.mark.parametrize("given", ["..", "a/../b", "a\x00", "\ud800"])
+def test_an_id_that_no_url_can_carry_is_no_new_records_id(speech, given):
+    body = json.dumps({"id": given}).encode()
+    talk = speech(Dialect(), reply(201, body), id_source="server")
+    item = talk.push({"title": "new"})
+    (waiting,) = talk.engine.queue()
+    assert "`id_in_answer`: the id at `id` has " in waiting.last_error
+    talk.push({"id": item.record_id, "title": "newer"}, "update")
+    assert {line for line, _ in talk.said} == {"POST /notes"}, "nothing was asked for by it"
+
+
 # conflicts
 
 THEIRS = {**HELD, "title": "theirs", "version": 4}
@@ -997,6 +1008,15 @@ def test_a_page(speech, page, fields, body, records):
     talk = speech(Dialect(**fields), listing(body))
     assert talk.engine.pull().success
     assert talk.view == records
+
+
+@pytest.mark.parametrize("given", ["..", "a/../b", "a\x00", "\ud800"])
+def test_a_record_whose_id_no_url_can_carry_is_left_out_and_told_of(speech, caplog, given):
+    body = json.dumps({"items": [{"id": given}, HELD], "cursor": "1"}).encode()
+    talk = speech(Dialect(), listing(body))
+    assert talk.engine.pull().success
+    assert talk.view == {"7": HELD}
+    assert "notes: 1 record(s) left out of a page: no URL can carry their ids" in caplog.text
 
 
 def test_what_is_skipped_counts_for_the_length_of_a_page_and_for_the_cursor(speech):
