@@ -14,20 +14,38 @@ from typing import Protocol
 
 import attrs
 
-__all__ = ["EVENTS", "LoggingTelemetry", "SyncStats", "Telemetry", "TelemetryEvent"]
+__all__ = ["EVENTS", "OUTCOMES", "LoggingTelemetry", "SyncStats", "Telemetry", "TelemetryEvent"]
 
 EVENTS: Mapping[str, str] = {
     "pushed": "operations were queued; duration: of their commit",
     "coalesced": "operations met a queued one of their record; duration: of their commit",
     "sent": "a request with operations had its answer, or none; duration: of the request",
     "delivered": "operations were accepted by the server; duration: since they were pushed, mean",
-    "retried": "operations will be tried again, one retry spent",
-    "failed": "operations were moved to failed",
-    "conflict": "both sides changed a record; duration: none",
+    "retried": "operations will be tried again, one retry spent; duration: until then, mean",
+    "failed": "operations were moved to failed; duration: since they were pushed, mean",
+    "conflict": "both sides changed a record; duration: since its change was pushed here, mean",
     "pulled": "changes of others were applied; duration: of their commit",
     "status": "the engine's status changed to `outcome`; duration: in the one before",
 }
 """Every event by its name: what it means, and what its duration is, in seconds."""
+
+OUTCOMES: Mapping[str, str] = {
+    "delivered": "accepted",
+    "conflict": "the server's record is not what the change was based on",
+    "gone": "the record of an update is not there",
+    "rejected": "refused for good",
+    "redirect": "sent elsewhere, and not followed",
+    "server_error": "not done, and may be tried again",
+    "unknown": "no answer, or half of one",
+    "mapping": "an answer that the dialect cannot read",
+    "busy": "asked to come back later",
+    "credentials": "asked for other credentials",
+    "offline": "no connection made",
+    "portal": "answered by somebody in between",
+    "mixed": "a batch: its operations came to different things",
+    "split": "a batch: refused as a whole, its parts are sent by themselves",
+}
+"""Every ``outcome`` of an event ``sent``."""
 
 
 @attrs.frozen(kw_only=True)
@@ -35,7 +53,7 @@ class TelemetryEvent:
     """Something that happened, ``count`` times at once.
 
     ``duration`` is in seconds (see ``EVENTS``), ``status`` an HTTP status. ``outcome`` says what a
-    request came to (``delivered``, ``unknown``, ``busy``, …), or the engine's new status.
+    request came to (see ``OUTCOMES``), or the engine's new status.
     """
 
     name: str

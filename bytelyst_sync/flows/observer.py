@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from bytelyst_sync.clock import Clock, as_datetime
-from bytelyst_sync.flows.notifier import Notifier, Subscribers
-from bytelyst_sync.flows.parcels import Outcome, Parcel
+from bytelyst_sync.flows.notifier import Notifier, Subscribers, in_callback
+from bytelyst_sync.flows.parcels import Outcome
+from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.state.effects import Effects
 from bytelyst_sync.telemetry import SyncStats, TelemetryEvent
+from bytelyst_sync.transport.answers import Answer
 
 __all__ = ["Observer"]
 
@@ -33,6 +35,7 @@ class Observer:
         self._since = clock.wall()
         self._waiting = 0
         self._dropped = 0
+        self._closed = False
         self._notifier = Notifier("bytelyst-sync-telemetry")
         self._subscribers = Subscribers("telemetry")
         if telemetry is not None:
@@ -45,13 +48,11 @@ class Observer:
         with self._lock:
             for (name, *_), (count, spent) in effects.events.items():
                 self._counts[name] += count
-                self._seconds[name] += spent
+                self._seconds[name] += spent or 0.0
         if not self._subscribers:
             return
         for (name, entity, operation, status), (count, spent) in effects.events.items():
-            duration = seconds if name in _OF_COMMIT else None
-            if name == "delivered":
-                duration = spent / count
+            mean = None if spent is None else spent / count
             self._tell(
                 TelemetryEvent(
                     name=name,
@@ -59,32 +60,35 @@ class Observer:
                     entity=entity,
                     operation=operation,
                     count=count,
-                    duration=duration,
+                    duration=seconds if name in _OF_COMMIT else mean,
                     status=status,
                 )
             )
 
-    def sent(self, parcel: Parcel, outcome: Outcome, seconds: float) -> None:
-        """A request with these operations had its answer."""
+    def sent(self, outcome: Outcome, seconds: float) -> None:
+        """A request with operations had its answer, or none."""
+        answered = [each for each in outcome.sent if _left_here(each[1])]
+        again = [claim for part in outcome.instead for claim in part]
+        items = [claim.item for claim in (*(claim for claim, _ in answered), *again)]
+        if not items:
+            return
         with self._lock:
             self._counts["requests"] += 1
-            self._counts["sent"] += len(parcel)
+            self._counts["sent"] += len(items)
             self._seconds["requests"] += seconds
         if not self._subscribers:
             return
-        item = parcel[0].item
-        answer = outcome.sent[0][1] if outcome.sent else None
-        alone = len(parcel) == 1
+        outcomes = {answer.meaning.name.lower() for _, answer in answered}
         self._tell(
             TelemetryEvent(
                 name="sent",
                 time=as_datetime(self._clock.wall()),
-                entity=item.entity,
-                operation=item.operation if alone else None,
-                count=len(parcel),
+                entity=_common(item.entity for item in items),
+                operation=_common(item.operation for item in items),
+                count=len(items),
                 duration=seconds,
-                status=None if answer is None or not alone else answer.status,
-                outcome="split" if answer is None else answer.meaning.name.lower(),
+                status=answered[0][1].status if len(items) == len(answered) == 1 else None,
+                outcome=_common(outcomes | {"split"} if again else outcomes) or "mixed",
             )
         )
 
@@ -97,7 +101,7 @@ class Observer:
 
     def _tell(self, event: TelemetryEvent) -> None:
         with self._lock:
-            if self._waiting >= _MOST_WAITING:
+            if self._closed or self._waiting >= _MOST_WAITING:
                 self._dropped += 1
                 return
             self._waiting += 1
@@ -133,8 +137,18 @@ class Observer:
         )
 
     def close(self, timeout: float) -> bool:
-        """Tells what is left; true if that was done in time."""
-        return self._notifier.close(timeout)
+        """Tells what is left; true if that was done in time. What was not is dropped, but from a
+        callback, which waits for nothing.
+        """
+        with self._lock:
+            self._closed = True
+        done = self._notifier.close(timeout)
+        if not done and not in_callback():
+            self._notifier.drop()
+            with self._lock:
+                self._dropped += self._waiting
+                self._waiting = 0
+        return done
 
     def after_fork(self) -> None:
         """In a forked child: the numbers go on from here, the thread stayed with the parent."""
@@ -142,6 +156,20 @@ class Observer:
         self._waiting = 0
         self._notifier.after_fork()
         self._subscribers.after_fork()
+
+
+def _left_here(answer: Answer) -> bool:
+    """Whether an operation was sent: it is not if its record was read first, or it was refused
+    here.
+    """
+    refused = answer.meaning is Meaning.REJECTED and answer.status is None
+    return answer.meaning is not Meaning.STATE and not refused
+
+
+def _common(values: Iterable[str]) -> str | None:
+    """The value, if all of them are the same."""
+    different = set(values)
+    return different.pop() if len(different) == 1 else None
 
 
 def _mean(total: float, count: int) -> float | None:

@@ -54,8 +54,8 @@ class Effects:
     """Whether somebody listens for changes of the local view."""
     began: float = 0.0
     """When the transaction began, on the engine's monotonic clock."""
-    events: dict[Event, tuple[int, float]] = attrs.field(factory=dict)
-    """What is counted: how often, and the seconds that it took in all."""
+    events: dict[Event, tuple[int, float | None]] = attrs.field(factory=dict)
+    """What is counted: how often, and its seconds in all if each time has some."""
 
     def note(
         self,
@@ -65,12 +65,13 @@ class Effects:
         *,
         status: int | None = None,
         count: int = 1,
-        seconds: float = 0.0,
+        seconds: float | None = None,
     ) -> None:
         """Counts an event of ``telemetry.EVENTS``."""
         event = (name, entity, operation, status)
         known, spent = self.events.get(event, (0, 0.0))
-        self.events[event] = (known + count, spent + seconds)
+        total = None if spent is None or seconds is None else spent + seconds
+        self.events[event] = (known + count, total)
 
 
 def as_sync_item(item: Item, state: ItemState | None = None) -> SyncItem:

@@ -72,7 +72,8 @@ class Resolver:
             self._drop(tx, items, effects, ItemState.DELIVERED)
             return
         effects.conflicts += 1
-        effects.note("conflict", entity.name, head.operation)
+        waited = max(0.0, now - head.time)
+        effects.note("conflict", entity.name, head.operation, seconds=waited)
         by_hand = entity.strategy is ConflictStrategy.MANUAL
         if by_hand or head.rounds >= _MAX_ROUNDS:
             ask = by_hand and entity.on_conflict is not None and head.rounds < _MAX_ROUNDS

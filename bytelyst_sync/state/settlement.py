@@ -86,9 +86,10 @@ class Settlement:
         elif meaning is Meaning.BUSY:
             self._put_back(tx, item, answer, turn=tx.next_number())
         elif meaning is Meaning.REJECTED:
-            self._fail(tx, item, answer, effects, frozen=0 if answer.unprocessed else 1)
+            frozen = 0 if answer.unprocessed else 1
+            self._fail(tx, item, answer, effects, now, frozen=frozen)
         elif meaning is Meaning.REDIRECT:
-            self._fail(tx, item, answer, effects, frozen=1)
+            self._fail(tx, item, answer, effects, now, frozen=1)
         else:
             self._spend_retry(tx, item, answer, effects, now)
         self._arrivals.decide_beside(tx, entity, key, effects, now)
@@ -121,17 +122,13 @@ class Settlement:
         """One retry spent, the next try after a backoff; failed when the budget is."""
         frozen = _frozen_after(item, answer)
         if item.retries >= self._max_retries:
-            self._fail(tx, item, answer, effects, frozen=frozen)
+            self._fail(tx, item, answer, effects, now, frozen=frozen)
             return
         effects.errors += 1
-        effects.note("retried", item.entity, item.operation, status=answer.status)
-        self._delay(
-            tx,
-            item,
-            item._replace(retries=item.retries + 1, frozen=frozen, error=_text(answer)),
-            self.backoff(item.retries, answer.retry_after),
-            now,
-        )
+        delay = self.backoff(item.retries, answer.retry_after)
+        effects.note("retried", item.entity, item.operation, status=answer.status, seconds=delay)
+        tried = item._replace(retries=item.retries + 1, frozen=frozen, error=_text(answer))
+        self._delay(tx, item, tried, delay, now)
 
     def _delay(self, tx: Transaction, old: Item, new: Item, delay: float, now: float) -> None:
         change(tx, old, new._replace(lane=Lane.DELAYED, due=now + delay, delay=delay))
@@ -147,7 +144,14 @@ class Settlement:
         )
 
     def _fail(
-        self, tx: Transaction, item: Item, answer: Answer, effects: Effects, *, frozen: int
+        self,
+        tx: Transaction,
+        item: Item,
+        answer: Answer,
+        effects: Effects,
+        now: float,
+        *,
+        frozen: int,
     ) -> None:
         """Kept and listed for a person to decide; the record's later items wait behind it."""
         failed = item._replace(
@@ -157,7 +161,8 @@ class Settlement:
         let_earlier_ones_go(tx, failed)
         effects.errors += 1
         effects.outcomes[item.seq] = ItemState.FAILED
-        effects.note("failed", item.entity, item.operation, status=answer.status)
+        waited = max(0.0, now - item.time)
+        effects.note("failed", item.entity, item.operation, status=answer.status, seconds=waited)
         effects.failed.append(as_sync_item(failed))
 
     # --- delivered
@@ -266,7 +271,7 @@ class Settlement:
             return
         if same_record or (remote is None and (creates or not held)):
             # nothing there to be in conflict with: the server refuses for a reason of its own
-            self._fail(tx, item, answer, effects, frozen=0)
+            self._fail(tx, item, answer, effects, now, frozen=0)
             return
         tx.replace(ITEMS, item, item._replace(lane=Lane.READY, frozen=0))
         with watching(tx, entity, item.record, "remote", effects):
@@ -294,7 +299,7 @@ class Settlement:
     ) -> None:
         """The first try may still be running: busy for this item, no retry spent."""
         if item.stalls >= _MAX_STALLS:
-            self._fail(tx, item, answer, effects, frozen=1)
+            self._fail(tx, item, answer, effects, now, frozen=1)
             return
         stalled = item._replace(stalls=item.stalls + 1, error=_text(answer))
         self._delay(tx, item, stalled, self.backoff(item.stalls, answer.retry_after), now)

@@ -1,0 +1,247 @@
+"""A telemetry may do what it likes: it never holds up or breaks what it is told of."""
+
+import logging
+import threading
+import time
+
+import pytest
+
+from bytelyst_sync import ConfigError, SyncConfig
+from bytelyst_sync.testing import SyncServer
+
+PATIENCE_S = 10.0
+WAITED_S = 0.5
+"""Less than the callables here would hold somebody up, more than a push or a flush takes."""
+
+
+@pytest.fixture
+def server():
+    with SyncServer() as running:
+        yield running
+
+
+@pytest.fixture
+def live(new_engine, server):
+    """An engine that delivers to a real server, by itself."""
+
+    def make(telemetry, **settings):
+        return new_engine(server.url, telemetry=telemetry, auto_flush=True, **settings)
+
+    return make
+
+
+@pytest.fixture
+def gate():
+    """Telemetry that waits until it is let go; the test's end lets it go."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def deliver(engine, server, number):
+    """Pushes so many and sees that they arrive."""
+    engine.push_many("notes", [{"id": str(each)} for each in range(number)])
+    assert engine.flush(PATIENCE_S).success
+    assert len(server.records("notes")) == number
+
+
+def test_it_is_called_on_a_thread_of_its_own(live, server, events):
+    threads = []
+    engine = live(lambda event: threads.append(threading.current_thread().name))
+    deliver(engine, server, 3)
+    engine.close()
+    assert set(threads) == {"bytelyst-sync-telemetry"}
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit])
+def test_one_that_raises(live, server, collected, caplog, error):
+    seen = collected()
+    words = "planted"
+
+    def telemetry(event):
+        seen(event)
+        raise error(words)
+
+    engine = live(telemetry)
+    deliver(engine, server, 3)
+    engine.close()
+    assert seen.all[-1].outcome == "closed"
+    assert sum(event.count for event in seen.all if event.name == "delivered") == 3
+    complaints = [each for each in caplog.records if "telemetry" in each.getMessage()]
+    assert len(complaints) == len(seen.all)
+    assert words not in caplog.text
+
+
+def test_one_that_sleeps_holds_up_nobody(live, server, gate):
+    engine = live(lambda event: gate.wait(PATIENCE_S))
+    began = time.monotonic()
+    deliver(engine, server, 20)
+    engine.pull()
+    assert engine.stats().delivered == 20
+    assert time.monotonic() - began < PATIENCE_S / 2
+
+
+def test_closing_waits_for_it_within_its_timeout_only(live, server, gate):
+    engine = live(lambda event: gate.wait(PATIENCE_S))
+    deliver(engine, server, 2)
+    began = time.monotonic()
+    assert engine.close(timeout=0.5) is True
+    assert time.monotonic() - began < 0.5 + WAITED_S
+    assert engine.stats().dropped_events > 0
+
+
+def test_what_was_not_told_at_the_end_is_dropped(live, server, gate, collected):
+    seen = collected()
+
+    def telemetry(event):
+        seen(event)
+        gate.wait(PATIENCE_S)
+
+    engine = live(telemetry)
+    deliver(engine, server, 2)
+    engine.close(timeout=0.2)
+    told, dropped = len(seen.all), engine.stats().dropped_events
+    gate.set()
+    for thread in threading.enumerate():
+        if thread.name == "bytelyst-sync-telemetry":
+            thread.join(PATIENCE_S)
+    assert len(seen.all) == told == 1
+    assert dropped >= 5
+
+
+def test_no_event_is_told_after_the_end(new_engine, scripted, answer, collected):
+    """A request that outlives ``close`` has its answer later."""
+    seen, asked, go_on = collected(), threading.Event(), threading.Event()
+
+    def respond(request):
+        asked.set()
+        go_on.wait(PATIENCE_S)
+        return answer(201)(request)
+
+    engine = new_engine(transport=scripted(respond), telemetry=seen, auto_flush=True)
+    engine.push("notes", {"id": "1"})
+    assert asked.wait(PATIENCE_S)
+    assert engine.close(timeout=0.1) is False
+    ended = seen.all[-1]
+    worker = next(each for each in threading.enumerate() if each.name == "bytelyst-sync")
+    go_on.set()
+    worker.join(PATIENCE_S)
+    assert ended.outcome == "closed"
+    assert seen.all[-1] is ended
+    assert not any(each.name == "bytelyst-sync-telemetry" for each in threading.enumerate())
+
+
+def test_one_that_is_too_slow_loses_events_and_no_memory(engine, gate, monkeypatch):
+    monkeypatch.setattr("bytelyst_sync.flows.observer._MOST_WAITING", 50)
+    called = threading.Event()
+
+    def telemetry(event):
+        called.set()
+        gate.wait(PATIENCE_S)
+
+    writer = engine(telemetry=telemetry)
+    writer.push("notes", {"id": "first"})
+    assert called.wait(PATIENCE_S)
+    for number in range(80):
+        writer.push("notes", {"id": str(number)})
+    assert writer.stats().dropped_events == 30
+    assert writer.stats().pushed == 81
+
+
+def test_one_that_pushes(live, server):
+    done = threading.Event()
+
+    def telemetry(event):
+        if event.name == "delivered" and event.operation == "create":
+            engine.push("notes", {"id": "0", "told": True}, "update")
+        elif event.name == "delivered":
+            done.set()
+
+    engine = live(telemetry)
+    engine.push("notes", {"id": "0"})
+    assert done.wait(PATIENCE_S)
+    assert server.records("notes")["0"]["told"] is True
+
+
+def test_one_that_calls_whatever_there_is(live, server):
+    called = threading.Event()
+    answers = []
+
+    def telemetry(event):
+        if event.name == "pushed" and not called.is_set():
+            item = next(engine.queue(), None)
+            answers.append(engine.flush(timeout=PATIENCE_S))
+            answers.append(engine.pull(timeout=PATIENCE_S))
+            answers.append(engine.stats().pushed)
+            answers.append(engine.status.queue_length)
+            if item is not None:
+                answers.append(engine.wait(item, timeout=PATIENCE_S))
+            called.set()
+
+    engine = live(telemetry)
+    deliver(engine, server, 2)
+    assert called.wait(PATIENCE_S)
+    assert answers[2] == 2
+
+
+def test_one_that_closes_the_engine(live, server, collected):
+    seen = collected()
+    closed = threading.Event()
+
+    def telemetry(event):
+        seen(event)
+        if event.name == "delivered" and not closed.is_set():
+            engine.close()
+            closed.set()
+
+    engine = live(telemetry)
+    engine.push("notes", {"id": "1"})
+    assert closed.wait(PATIENCE_S)
+    assert engine.close(PATIENCE_S) is True
+    seen.wait(lambda events: events[-1].outcome == "closed")
+    assert len(server.records("notes")) == 1
+
+
+def test_no_lock_is_held_while_it_runs(live, server, gate):
+    """Another thread may do everything while an event is being told."""
+    called = threading.Event()
+
+    def telemetry(event):
+        called.set()
+        gate.wait(PATIENCE_S)
+
+    engine = live(telemetry)
+    engine.push("notes", {"id": "1"})
+    assert called.wait(PATIENCE_S)
+    done = threading.Event()
+
+    def everything():
+        engine.push("notes", {"id": "2"})
+        engine.flush(PATIENCE_S)
+        engine.pull(timeout=PATIENCE_S)
+        engine.pause()
+        engine.resume()
+        engine.on_status_change(lambda info: None)()
+        assert engine.stats().pushed == 2
+        assert engine.status.queue_length == 0
+        done.set()
+
+    thread = threading.Thread(target=everything, daemon=True)
+    thread.start()
+    assert done.wait(PATIENCE_S / 2)
+    thread.join(PATIENCE_S)
+
+
+def test_other_callbacks_do_not_wait_for_it(live, server, gate):
+    heard = threading.Event()
+    engine = live(lambda event: gate.wait(PATIENCE_S))
+    engine.on_status_change(lambda info: heard.set())
+    engine.push("notes", {"id": "1"})
+    assert heard.wait(PATIENCE_S / 2)
+
+
+@pytest.mark.parametrize("wrong", [7, "logging", logging.getLogger()])
+def test_what_cannot_be_called_is_refused(wrong):
+    with pytest.raises(ConfigError, match="telemetry") as caught:
+        SyncConfig(base_url="http://x", entities={"n": "/n"}, storage=":memory:", telemetry=wrong)
+    assert caught.value.field == "telemetry"
