@@ -1,4 +1,5 @@
-"""What the folders promise: no dialect leaks an ``if`` into the flows (SPEC §8)."""
+"""What the folders promise: no dialect leaks an ``if`` into the flows (SPEC §8), and all that waits
+asks one clock how long."""
 
 import ast
 from pathlib import Path
@@ -10,7 +11,8 @@ import bytelyst_sync
 from bytelyst_sync import Dialect
 from bytelyst_sync.batch import BatchFormat
 
-FLOWS = Path(bytelyst_sync.__file__).parent / "flows"
+PACKAGE = Path(bytelyst_sync.__file__).parent
+FLOWS = PACKAGE / "flows"
 PRESETS = {"kinto", "drf", "json_server", "json-server", "couchdb"}
 ORDINARY = {
     # fields of a dialect that are words of the flows as well; they may be used, but not compared
@@ -61,3 +63,27 @@ LEAKS = {
 @pytest.mark.parametrize(("source", "found"), LEAKS.items(), ids=LEAKS)
 def test_what_counts_as_a_leak(source, found):
     assert list(leaks(source)) == found
+
+
+# --- time
+
+
+@pytest.mark.parametrize(
+    "module",
+    sorted(
+        str(each.relative_to(PACKAGE))
+        for each in PACKAGE.rglob("*.py")
+        if each.relative_to(PACKAGE).parts[0] not in ("clock.py", "cli")
+    ),
+)
+def test_no_deadline_is_on_a_clock_that_a_test_tool_can_freeze(module):
+    tree = ast.parse((PACKAGE / module).read_text(encoding="utf-8"))
+    asked = {
+        f"line {node.lineno}: time.{node.attr}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "time"
+        and node.attr in {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"}
+    }
+    assert asked == set()

@@ -43,6 +43,8 @@ class OriginPause:
         self._until = 0.0
         self._refusals = 0
         self._saved = 0.0
+        self._kept: str | None = None
+        """What the store has kept of it, as last written or read here."""
         self.offset = ClockOffset()
 
     def hear(self, answer: Answer) -> None:
@@ -97,6 +99,7 @@ class OriginPause:
         if self._until == self._saved or span <= 0:
             return
         value = json.dumps({"until": self._clock.wall() + span, "span": span})
+        self._kept = value
         old = tx.get(META, _NAME)
         if old is None:
             tx.insert(META, Meta(_NAME, value))
@@ -110,11 +113,12 @@ class OriginPause:
     def load(self, tx: Transaction) -> None:
         """Takes over a pause that another process, or an earlier run, was asked for.
 
-        A clock set back cannot make it longer than it was.
+        A clock set back cannot make it longer than it was, nor begin again what was taken over.
         """
         row = tx.get(META, _NAME)
-        if row is None:
+        if row is None or row.value == self._kept:
             return
+        self._kept = row.value
         kept = json.loads(row.value)
         wait = min(kept["until"] - self._clock.wall(), kept["span"], MAX_RETRY_AFTER_S)
         until = self._clock.monotonic() + wait

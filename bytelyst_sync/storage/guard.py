@@ -26,6 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from bytelyst_sync.clock import SystemClock
 from bytelyst_sync.errors import StorageError
 
 if sys.platform == "win32":
@@ -35,6 +36,7 @@ else:
 
 __all__ = ["FileDeliveryRight", "LockFile", "WriteGuard", "is_affected"]
 
+_CLOCK = SystemClock()
 _FIRST_PAUSE_S = 0.0002
 _LONGEST_PAUSE_S = 0.005
 
@@ -210,10 +212,10 @@ class WriteGuard:
             self._mutex.release()
 
     def _wait_for_file(self, timeout_s: float) -> None:
-        deadline = time.monotonic() + timeout_s
+        deadline = _CLOCK.monotonic() + timeout_s
         pause_s = _FIRST_PAUSE_S
         while not self._file.try_acquire():
-            if time.monotonic() >= deadline:
+            if _CLOCK.monotonic() >= deadline:
                 raise StorageError(
                     f"{self._file.path} has been held by another program for"
                     f" {timeout_s:g} s: look for the one that holds it (lsof or fuser tells)"

@@ -3,7 +3,8 @@
 SQLite takes the first frame that is not valid for the torn end of a crash, and ignores all that is
 behind it. What a crash tears is the last transaction, the one that was not synced; where more than
 one commit lies behind the break, acknowledged transactions do. They cannot be applied over the
-gap, but they are not to be lost in silence.
+gap, but they are not to be lost in silence. With durability normal a loss of power leaves the same
+trace: what was not synced may reach the disk in any order.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ MARK = "salvaged"
 _HEADER_BYTES, _FRAME_BYTES = 32, 24
 _MAGIC = b"\x37\x7f\x06"
 _TORN = 1
+_FULL = 2
 
 
 def keep_hidden_commits(path: Path, writer: sqlite3.Connection) -> str | None:
@@ -47,15 +49,19 @@ def keep_hidden_commits(path: Path, writer: sqlite3.Connection) -> str | None:
         return None
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S%f")
     aside = path.with_name(f"{path.name}.damaged-{stamp}")
-    for made in (aside, aside.with_name(aside.name + "-wal")):
-        made.touch(0o600, exist_ok=False)
-    # the database's own file must not be opened beside SQLite: closing it would drop its locks
-    shutil.copyfile(wal, aside.with_name(aside.name + "-wal"))
+    kept = aside.with_name(aside.name + "-wal")
+    aside.touch(0o600, exist_ok=False)
     with closing(sqlite3.connect(aside)) as copy:
         writer.backup(copy)
+    # only now: SQLite deletes a log that lies beside an empty file. The database's own file must
+    # not be opened beside SQLite, for closing it would drop its locks
+    kept.touch(0o600, exist_ok=False)
+    shutil.copyfile(wal, kept)
+    synced = int(writer.execute("PRAGMA synchronous").fetchone()[0]) >= _FULL
+    cause = "" if synced else "; with durability normal a loss of power does that"
     return (
         f"the write-ahead log of {path} is damaged: {hidden} commits in it cannot be read; "
-        f"it was copied to {aside}-wal"
+        f"it was copied to {kept}{cause}"
     )
 
 
@@ -70,7 +76,7 @@ def _commits_behind(wal: Path, readable: int, step: int) -> int:
     """How many frames behind a break end a transaction of the same log; 0 if nothing is broken.
 
     Frames that are sound, and yet not read, are those of a log that begins anew or of a
-    transaction that was never committed.
+    transaction whose end is missing: the break is behind them.
     """
     with wal.open("rb") as file:
         header = file.read(_HEADER_BYTES)
@@ -83,14 +89,17 @@ def _commits_behind(wal: Path, readable: int, step: int) -> int:
             file.seek(place - step)
             sums = struct.unpack(">II", file.read(_FRAME_BYTES)[16:24])
         file.seek(place)
-        first = file.read(step)
+        frame = file.read(step)
         if not sound_header and not readable:
             # what is damaged may be the header: then the frames agree among themselves
-            salts = first[8:16]
-        elif len(first) == step and first[8:16] == salts:
-            own = struct.unpack(">II", first[16:24])
-            if _checksum(first[:8] + first[_FRAME_BYTES:], sums, order) == own:
-                return 0
+            salts = frame[8:16]
+        else:
+            while len(frame) == step and frame[8:16] == salts:
+                sums = _checksum(frame[:8] + frame[_FRAME_BYTES:], sums, order)
+                if sums != struct.unpack(">II", frame[16:24]):
+                    break
+                place += step
+                frame = file.read(step)
         found = 0
         while True:
             file.seek(place)

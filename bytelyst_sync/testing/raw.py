@@ -13,13 +13,14 @@ import socket
 import socketserver
 import struct
 import threading
-import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl
+
+from bytelyst_sync.clock import SystemClock
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -29,6 +30,7 @@ Headers = Mapping[str, str]
 REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 LONGEST_LINE: Final = 65_536
 NO_BODY: Final = frozenset({204, 304})
+_CLOCK: Final = SystemClock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +214,11 @@ class Listener(socketserver.TCPServer):
 
     def close(self, timeout: float = 5.0) -> None:
         """Refuse new connections, cut the live ones, and join every thread within `timeout`."""
-        deadline = time.monotonic() + timeout
+        deadline = _CLOCK.monotonic() + timeout
         self.closing.set()
         self.shutdown()
         self.server_close()
-        self._thread.join(max(0.0, deadline - time.monotonic()))
+        self._thread.join(max(0.0, deadline - _CLOCK.monotonic()))
         with self._lock:
             live = dict(self._live)
         for request in live.values():
@@ -224,7 +226,7 @@ class Listener(socketserver.TCPServer):
                 request.shutdown(socket.SHUT_RDWR)
         for thread in live:
             if thread is not threading.current_thread():
-                thread.join(max(0.0, deadline - time.monotonic()))
+                thread.join(max(0.0, deadline - _CLOCK.monotonic()))
 
 
 @dataclass(frozen=True, slots=True)

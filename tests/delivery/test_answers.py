@@ -10,7 +10,7 @@ from email.utils import format_datetime
 import pytest
 
 from bytelyst_sync import Dialect, EntityConfig, ItemState, SyncStatus
-from bytelyst_sync.testing import Drop, Lose, Reply, Stall, SyncServer, Truncate
+from bytelyst_sync.testing import Drop, Lose, ManualClock, Reply, Stall, SyncServer, Truncate
 
 NOTE = {"id": "1", "title": "first"}
 PORTAL = Reply(200, "<html>Please log in</html>", {"Content-Type": "text/html"})
@@ -440,6 +440,28 @@ def test_a_pause_of_the_origin_survives_a_restart(held, server, writes, tmp_path
     again = held(storage=path)
     assert again.flush(timeout=10).remaining == 1
     assert len(writes(server)) == 1
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_clock_set_back_pauses_the_origin_no_second_time(make, server, tmp_path, restart):
+    clock = ManualClock()
+    settings = {"clock": clock, "storage": tmp_path / "queue.db"}
+    engine = make(**settings)
+    server.script(Reply(503, headers={"Retry-After": "60"}), match="POST")
+    item = engine.push("notes", NOTE)
+    assert server.wait_for(lambda: len(server.requests) == 1, timeout=10)
+    settled = time.monotonic() + 10
+    while engine.status.next_retry is None:
+        assert time.monotonic() < settled
+    clock.set(clock.wall() - 24 * 3600)
+    if restart:
+        assert engine.close()
+        engine = make(**settings)
+        engine.start()
+        while engine.status.next_retry is None:
+            assert time.monotonic() < settled
+    clock.advance(61)
+    assert engine.wait(item, timeout=10) is ItemState.DELIVERED
 
 
 # --- Retry-After and Backoff

@@ -215,6 +215,31 @@ def test_a_truncated_wal_keeps_what_was_before(path):
     storage.close()
 
 
+@pytest.mark.parametrize("frame", [0, 1, 2])
+def test_a_break_in_a_transaction_of_several_frames_is_told_of(path, frame):
+    storage = SQLiteStorage(path)
+    storage.write(lambda tx: None)
+    places = []
+    for _ in range(20):
+        places.append(path.with_name("queue.db-wal").stat().st_size)
+        storage.write(lambda tx: tx.insert(ITEMS, make_item(tx.next_number(), data="x" * 30_000)))
+    left = path.with_name("crashed.db")
+    for suffix in ("", "-wal"):
+        left.with_name(left.name + suffix).write_bytes(
+            path.with_name(path.name + suffix).read_bytes()
+        )
+    storage.close()
+    damage(left.with_name("crashed.db-wal"), places[10] + frame * (24 + PAGE) + 2000, b"\xff" * 8)
+    storage = SQLiteStorage(left)
+    assert check_sound(storage) == list(range(1, 11))
+    assert "10 commits in it cannot be read" in storage.notice
+    database, log = aside_files(left)
+    assert str(log) in storage.notice
+    assert log.stat().st_size > places[-1]
+    assert all_rows(SQLiteStorage(database), ITEMS) == all_rows(storage, ITEMS)
+    storage.close()
+
+
 def test_the_wal_is_carried_over_with_its_database(path):
     path = crashed(path, 50)
     damage(path, 0, b"\xff" * 100)

@@ -6,6 +6,7 @@ import threading
 from itertools import product
 
 import pytest
+from freezegun import freeze_time
 
 from bytelyst_sync.errors import (
     StorageCorruptError,
@@ -194,6 +195,28 @@ def test_a_held_guard_is_waited_for_and_then_told_of(path):
         return [row.seq for row in all_rows(second, ITEMS)]
 
     assert first.write(work) == [1]
+    first.close()
+    second.close()
+
+
+def test_a_held_guard_is_waited_for_no_longer_when_time_is_frozen(path):
+    first, second = (SQLiteStorage(path, busy_timeout_s=0.05) for _ in range(2))
+    told = []
+
+    def wait():
+        try:
+            second.write(inserting(make_item(1)))
+        except StorageError as error:
+            told.append(error)
+
+    def hold(tx):
+        with freeze_time("2030-01-01"):
+            waiting = threading.Thread(target=wait, daemon=True)
+            waiting.start()
+            waiting.join(5.0)
+
+    first.write(hold)
+    assert ["held by another program" in str(error) for error in told] == [True]
     first.close()
     second.close()
 

@@ -149,7 +149,7 @@ def clock_jumps(trial):
                 restarts += again
         finally:
             jumper.stop()
-        hunt.drain()
+        hunt.drain(pause_s=RETRY_AFTER_S + SLACK_S)
         applied = applied_once(server.journal, jumper.acknowledged)
     return {
         "jumps": jumps,

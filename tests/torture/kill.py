@@ -72,9 +72,9 @@ class Hunt:
         told.unlink()
         return lines
 
-    def drain(self) -> None:
-        """The next start delivers all at once."""
-        [[duration, queued, failed, conflicts, resolved, said]] = self.ask(work.drain)
+    def drain(self, pause_s: float = 0.0) -> None:
+        """The next start delivers all at once, after a pause that the server may have asked for."""
+        [[duration, queued, failed, conflicts, resolved, said]] = self.ask(work.drain, pause_s)
         check(queued == failed == conflicts == 0, f"nothing is left after a kill: {said}")
         check(duration < SOON_S, f"what a kill left needs no waiting: it took {duration:.2f} s")
         self.drains.append(duration)

@@ -2,6 +2,7 @@
 
 import random
 import threading
+import time
 from collections.abc import Callable
 
 from bytelyst_sync import EntityConfig, SyncEngine, create_sync_engine
@@ -137,12 +138,19 @@ def resolve(settings: Settings, told: str, first: int, keys: list[str], seed: in
         engine.pull("shared")
 
 
-def drain(settings: Settings, told: str) -> None:
-    """Delivers what is queued and settles what is parked; tells how that went."""
+def drain(settings: Settings, told: str, pause_s: float = 0.0) -> None:
+    """Delivers what is queued and settles what is parked; tells how that went.
+
+    ``pause_s`` is what the server may have asked for, which a flush does not wait out.
+    """
     tell = teller(told)
     engine = made({**settings, "auto_flush": True})
     engine.start()
     result = engine.flush(timeout=BOUND_S)
+    deadline, room = time.monotonic() + pause_s, threading.Event()
+    while engine.queue_length and time.monotonic() < deadline:
+        room.wait(0.01)
+        result = engine.flush(timeout=BOUND_S)
     resolved = 0
     while (now := settle(engine, lambda: 0.0)) and resolved < 1000:
         resolved += now
