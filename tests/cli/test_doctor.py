@@ -549,3 +549,79 @@ def test_a_program_with_the_same_store_goes_on(doctor, server, tmp_path, toml):
         engine.push("notes", {"id": "1"})
         assert doctor(code=0).ok
         assert engine.flush(10).success
+
+
+# --- all at once
+
+
+@posix
+def test_a_dozen_faults_at_once(cli, doctor, engine, server, toml, tmp_path):
+    """Each is found beside the others, and its own remedy is named, to people and in JSON."""
+    entities = {"notes": "/notes", "gone": "/gone", "slash": "/slash", "odd": "/odd"}
+    server.put("notes", {"id": "1", "t": 1})
+    engine.pull()
+    engine.push("notes", {"id": "1", "t": 2}, "update")
+    server.patch("notes", "1", {"t": 3})
+    engine.pull()  # parked
+    server.reject = lambda seen: Reply(422, {"error": "too long"}) if seen.body else None
+    engine.push("notes", {"id": "2"})
+    engine.flush()  # failed
+    engine.push("tasks", {"id": "1"})  # of an entity that is not configured
+    engine.close()
+    with closing(sqlite3.connect(tmp_path / "app.db")) as connection:
+        connection.execute("UPDATE items SET time = time - 3 * 86400")
+        connection.commit()
+    (tmp_path / "app.db").chmod(0o644)
+    (tmp_path / "app.db.damaged-20260101T000000").touch()
+    answers = {
+        "/gone": Reply(404),
+        "/slash": Reply(301, headers={"Location": "/slash/"}),
+        "/odd": Reply(200, {"results": []}),
+    }
+    with SyncServer(clock=lambda: time.time() - 3600) as late:
+        late.reject = lambda seen: answers.get(seen.path)
+        toml(
+            "auth_env = 'API_TOKEN'",
+            entities="\n".join(f"{name} = '{path}'" for name, path in entities.items()),
+            base_url=late.url,
+        ).chmod(0o666)
+        tmp_path.chmod(0o777)
+        without = [doctor(), cli("doctor", code=1).out]  # credentials: then no entity is asked
+        toml(
+            entities="\n".join(f"{name} = '{path}'" for name, path in entities.items()),
+            base_url=late.url,
+        )
+        report, shown = doctor(), cli("doctor", code=1).out
+    planted = [
+        ("warn", "settings", "everybody on this machine can change", "chmod o-w"),
+        ("warn", "directory", "can be written to by others", "chmod go-w"),
+        ("warn", "store", "was set aside", "look at what is missing, check the disk"),
+        ("fail", "permissions", "others can read what is queued", "chmod 600"),
+        ("warn", "failed", "1 item failed", "failed retry"),
+        ("warn", "conflicts", "1 conflict parked", "conflicts resolve"),
+        ("warn", "queue", "3 d ago", "flush"),
+        ("warn", "entities", "'tasks', which is not configured", "[entities]"),
+        ("fail", "clock", "ahead of the server's", "set the clock"),
+        ("fail", "entities", "gone: HTTP 404", "check base_url and the endpoint of gone"),
+        ("fail", "entities", "slash: the server redirects", "trailing slash"),
+        ("fail", "entities", "odd: `items`", "[dialect]"),
+    ]
+    lines = shown.splitlines()
+    for level, check, message, remedy in planted:
+        found = [each for each in report.checks if message in each["message"]]
+        assert len(found) == 1, (message, shown)
+        (found,) = found
+        assert (found["level"], found["check"]) == (level, check)
+        assert remedy in found["remedy"]
+        (line,) = [number for number, text in enumerate(lines) if message in text]
+        assert lines[line].startswith(level)
+        assert "→" in lines[line + 1]
+        assert remedy in lines[line + 1]
+    found = [(each["level"], each["message"]) for each in report.checks if each["level"] != "ok"]
+    assert len(found) == len(planted), found
+    assert lines[-1] == "5 faults, 7 warnings"
+    # a thirteenth, which hides those of the entities
+    message, remedy = without[0].at("fail", "credentials")
+    assert "API_TOKEN" in message
+    assert "export" in remedy
+    assert remedy in without[1]
