@@ -26,6 +26,7 @@ from typing import Any, get_args, get_type_hints
 
 from bytelyst_sync.errors import StorageCorruptError
 from bytelyst_sync.storage.base import Table
+from bytelyst_sync.storage.files import beside
 from bytelyst_sync.storage.migrations import bring_up_to_date
 from bytelyst_sync.storage.salvage_rows import Excavation, sound_text
 from bytelyst_sync.storage.schema import (
@@ -44,7 +45,6 @@ from bytelyst_sync.storage.sqlite_file import (
     PAGE_BYTES,
     Database,
     Settings,
-    beside,
     connect,
 )
 from bytelyst_sync.storage.sqlite_sql import statements

@@ -38,6 +38,7 @@ from bytelyst_sync.errors import (
 )
 from bytelyst_sync.storage.base import Reader, Transaction
 from bytelyst_sync.storage.commit import GroupCommit, Job
+from bytelyst_sync.storage.files import beside
 from bytelyst_sync.storage.forking import bury, watch
 from bytelyst_sync.storage.guard import FileDeliveryRight, WriteGuard
 from bytelyst_sync.storage.salvage import (
@@ -53,7 +54,6 @@ from bytelyst_sync.storage.sqlite_file import (
     Database,
     Moved,
     Settings,
-    beside,
     close_at_exit,
     open_database,
     telling,
@@ -274,7 +274,7 @@ class SQLiteStorage:
             if not database.is_current():
                 self._is_committed = False
                 raise Moved
-            sound = database.tend_wal()
+            sound = database.tend_log()
         if not sound:
             with suppress(StorageError):  # the commit stands
                 self._retire(database)

@@ -25,8 +25,10 @@ import attrs
 
 from bytelyst_sync.errors import StorageError, StorageFullError
 from bytelyst_sync.storage import schema
+from bytelyst_sync.storage.files import Identity, beside, identity_of
 from bytelyst_sync.storage.forking import bury
 from bytelyst_sync.storage.guard import WriteGuard
+from bytelyst_sync.storage.log import LOG_BYTES, LOG_PAGES, Log
 from bytelyst_sync.storage.migrations import APPLICATION_ID, bring_up_to_date
 from bytelyst_sync.storage.sqlite_errors import newer
 from bytelyst_sync.storage.sqlite_view import SEQUENCE
@@ -35,18 +37,13 @@ from bytelyst_sync.storage.wal import keep_hidden_commits, remember
 __all__ = [
     "PAGE_BYTES",
     "Database",
-    "Identity",
     "Moved",
     "Settings",
-    "beside",
     "close_at_exit",
     "connect",
-    "identity_of",
     "open_database",
     "telling",
 ]
-
-Identity = tuple[int, int]
 
 PAGE_BYTES = 4096
 _SMALLEST = 512
@@ -54,11 +51,6 @@ _EXIT_WAIT_S = 1.0
 _IDLE_READERS = 8
 _DRAIN_PAUSE_S = 0.0005
 _CACHED_STATEMENTS = 256
-_WAL_PAGES = 1000
-_WAL_BYTES = 8 * 1024 * 1024
-_CHECK_WAL_EVERY = 256
-_TRY_AGAIN_EVERY = 16
-_CHECKPOINT_MS = 100
 
 
 class Moved(Exception):  # noqa: N818  a turn of events, handled inside
@@ -72,23 +64,6 @@ class Settings:
     path: Path
     full: bool
     busy_timeout_s: float
-
-
-def beside(path: Path, suffix: str) -> Path:
-    """A file that belongs to this one: its name with something added."""
-    return path.with_name(path.name + suffix)
-
-
-def identity_of(path: Path) -> Identity | None:
-    """Which file the path names, ``None`` if that cannot be told. Never opens it.
-
-    (On POSIX, closing any descriptor of a file drops the locks that SQLite holds on it.)
-    """
-    try:
-        status = os.stat(path)  # noqa: PTH116  half the time of Path.stat, and it is in every commit
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 class Database:
@@ -108,11 +83,7 @@ class Database:
         self._retired = False
         self._watcher: sqlite3.Connection | None = None
         self._watcher_lock = threading.Lock()
-        self._commits = 0
-        self._overdue = False
-        """Whether the WAL is too long, and readers were in the way of ending it."""
-        self._wal = beside(settings.path, "-wal")
-        self._wal_identity = identity_of(self._wal)
+        self._log = Log(settings.path, synced=settings.full, busy_timeout_s=settings.busy_timeout_s)
 
     def is_current(self) -> bool:
         """Whether the path still is this file."""
@@ -167,37 +138,9 @@ class Database:
                 self._watcher = self._open_reader()
             return int(self._watcher.execute("PRAGMA data_version").fetchone()[0])
 
-    def tend_wal(self) -> bool:
-        """After a commit, under the guard: keeps the WAL short; false if this is to be retired.
-
-        So it is if somebody deleted the WAL: what was committed is then brought into the database
-        itself, for others do not see what is written to a WAL without a name.
-        """
-        self._commits += 1
-        found = identity_of(self._wal)
-        if self._wal_identity is None:
-            self._wal_identity = found
-        is_there = found == self._wal_identity
-        if is_there and self._commits % (_TRY_AGAIN_EVERY if self._overdue else _CHECK_WAL_EVERY):
-            return True
-        try:
-            self._overdue = is_there and self._wal.stat().st_size > _WAL_BYTES
-            if self.writer and (self._overdue or not is_there):
-                self._overdue = not self._checkpoint(self.writer)
-        except (sqlite3.Error, OSError):
-            return False  # the commit stands; whatever it is will be told of at the next one
-        return is_there
-
-    def _checkpoint(self, writer: sqlite3.Connection) -> bool:
-        """Waits a moment for who reads: where readers overlap there always is one, and a log that
-        nobody ends grows for ever. New ones are not held up. True if the log is empty now.
-        """
-        writer.execute(f"PRAGMA busy_timeout={_CHECKPOINT_MS}")
-        try:
-            return bool(writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0)
-        finally:
-            timeout_ms = int(self._settings.busy_timeout_s * 1000)
-            writer.execute(f"PRAGMA busy_timeout={timeout_ms}")
+    def tend_log(self) -> bool:
+        """After a commit, under the guard: keeps the log short; false if this is to be retired."""
+        return self.writer is None or self._log.tend(self.writer)
 
     def close(self) -> None:
         """Closes what is not lent; the rest closes as it is given back. Under the write guard."""
@@ -221,8 +164,7 @@ class Database:
 
         SQLite would take it for the other's.
         """
-        now = identity_of(self.path)
-        return now not in (None, self.identity) and identity_of(self._wal) == self._wal_identity
+        return identity_of(self.path) not in (None, self.identity) and self._log.is_there()
 
     def start_after(self, number: int) -> None:
         """Sets the sequence of a new file. Under the write guard."""
@@ -302,8 +244,8 @@ def _set_up(writer: sqlite3.Connection, settings: Settings) -> None:
     writer.execute(f"PRAGMA synchronous={'FULL' if settings.full else 'NORMAL'}")
     if settings.full:
         writer.execute("PRAGMA fullfsync=1")
-    writer.execute(f"PRAGMA wal_autocheckpoint={_WAL_PAGES}")
-    writer.execute(f"PRAGMA journal_size_limit={_WAL_BYTES}")
+    writer.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
+    writer.execute(f"PRAGMA journal_size_limit={LOG_BYTES}")
 
 
 def _check_owner(settings: Settings) -> None:

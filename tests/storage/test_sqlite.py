@@ -1,6 +1,8 @@
 """What only the SQLite store does: its plans, its waits, its errors."""
 
+import errno
 import gc
+import os
 import sqlite3
 import threading
 from itertools import product
@@ -371,3 +373,35 @@ def test_a_long_wal_is_cut_when_its_reader_is_gone(path, storage):
     for seq in range(4, 4 + 256):
         storage.write(lambda tx, seq=seq: tx.insert(ITEMS, make_item(seq)))
     assert wal.stat().st_size <= 9_000_000
+
+
+def lengths_of_log(path, durability):
+    storage = SQLiteStorage(path, durability)
+    lengths = []
+    for seq in range(1, 1201):
+        storage.write(inserting(make_item(seq)))
+        lengths.append(path.with_name("queue.db-wal").stat().st_size)
+    assert [row.seq for row in all_rows(storage, ITEMS)] == list(range(1, 1201))
+    storage.close()
+    return lengths
+
+
+def test_a_synced_log_has_room_ahead_and_seldom_grows(path):
+    lengths = lengths_of_log(path, "full")
+    assert len(set(lengths)) <= 14
+    assert max(lengths) <= 5_000_000
+
+
+def test_a_log_that_is_not_synced_needs_no_room(path):
+    assert len(set(lengths_of_log(path, "normal"))) > 200
+
+
+def test_a_log_without_room_is_written_all_the_same(path, monkeypatch):
+    def refusing(name, *arguments, **named):
+        if str(name).endswith("-wal"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return open_file(name, *arguments, **named)
+
+    open_file = os.open
+    monkeypatch.setattr(os, "open", refusing)
+    assert len(set(lengths_of_log(path, "full"))) > 200
