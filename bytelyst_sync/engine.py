@@ -34,7 +34,7 @@ from bytelyst_sync.model import (
     SyncStatusInfo,
 )
 from bytelyst_sync.rules.ids import record_key
-from bytelyst_sync.rules.prepare import as_operation, prepared
+from bytelyst_sync.rules.prepare import as_operation
 from bytelyst_sync.runtime import Runtime
 from bytelyst_sync.state.effects import Effects, as_conflict, as_sync_item
 from bytelyst_sync.state.outbox import Change, repaired_by
@@ -209,8 +209,7 @@ class SyncEngine:
 
     def _change(self, entity: str, data: Any, operation: SyncOperation) -> Change:
         found = self._entity(entity)
-        key, plain, by_content = prepared(found, operation, data)
-        return Change(found, operation, key, plain, self._clock.wall(), by_content)
+        return Change.of(found, operation, data, self._clock.wall())
 
     # --- delivery
 

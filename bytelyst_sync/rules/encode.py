@@ -1,7 +1,7 @@
 """From the caller's objects to JSON, without touching them (SPEC §2).
 
-``encode`` returns JSON text and a fresh dict decoded from it. What JSON cannot carry raises
-``InvalidDataError`` with the path to it.
+``encode`` returns a fresh dict of what JSON can carry, ``encoded`` also the JSON text where it was
+made on the way. What JSON cannot carry raises ``InvalidDataError`` with the path to it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,16 @@ import attrs
 
 from bytelyst_sync.errors import InvalidDataError
 
-__all__ = ["canonical", "digest", "dumps", "encode"]
+__all__ = ["canonical", "digest", "dumps", "encode", "encoded"]
 
 _MAX_DEPTH = 100
 """Deeper data is refused: parsers of other languages give up at about there."""
 
 _MAX_INT_BITS = 14_000
 """About 4,200 digits: Python itself reads no more than 4,300."""
+
+_TEXT = frozenset({str})
+_SCALARS = frozenset({str, int, float, bool, type(None)})
 
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
@@ -59,6 +62,11 @@ def digest(entity: str, data: Mapping[str, Any]) -> str:
 
 def encode(data: Any, entity: str) -> dict[str, Any]:
     """A fresh, plain dict of the caller's object: nothing in it is shared with the caller."""
+    return encoded(data, entity)[0]
+
+
+def encoded(data: Any, entity: str) -> tuple[dict[str, Any], str | None]:
+    """The same, and its JSON text as ``dumps`` makes it; ``None`` if it is still to be made."""
     if not isinstance(data, Mapping) and not _is_record(data):
         raise InvalidDataError(
             f"{entity}: data is a {type(data).__name__}; give a dict (or an attrs or dataclass "
@@ -67,24 +75,29 @@ def encode(data: Any, entity: str) -> dict[str, Any]:
             entity=entity,
         )
     if type(data) is dict:
-        plain = _already_plain(data)
-        if plain is not None:
-            return plain
+        found = _already_plain(data)
+        if found is not None:
+            return found
     plain = _plain(data, "$", entity, ())
     if not isinstance(plain, dict):
         raise InvalidDataError(f"{entity}: data is no JSON object", path="$", entity=entity)
-    return plain
+    return plain, None
 
 
-def _already_plain(data: dict[Any, Any]) -> dict[str, Any] | None:
-    """A deep copy by way of JSON, if that loses nothing: the common case, at the speed of C."""
+def _already_plain(data: dict[Any, Any]) -> tuple[dict[str, Any], str] | None:
+    """A deep copy, if JSON loses nothing: the common case, at the speed of C."""
     try:
         text = _encoder.encode(data)
-        text.encode("utf-8")
+        if not text.isascii():
+            text.encode("utf-8")
+        if _SCALARS.issuperset(map(type, data.values())) and _TEXT.issuperset(map(type, data)):
+            return data.copy(), text
         plain = json.loads(text)
     except (TypeError, ValueError, RecursionError):
         return None
-    return plain if plain == data and text.count("[") + text.count("{") < _MAX_DEPTH else None
+    if plain == data and text.count("[") + text.count("{") < _MAX_DEPTH:
+        return plain, text
+    return None
 
 
 def _is_record(value: Any) -> bool:

@@ -16,7 +16,8 @@ __all__ = ["Effects", "Question", "as_conflict", "as_sync_item"]
 Json = dict[str, Any]
 Event = tuple[str, str, str | None, int | None]
 """Its name, the entity, the operation, the HTTP status."""
-_STATES = {
+_OPERATIONS = {each.value: each for each in SyncOperation}
+_STATES: dict[int, ItemState] = {
     Lane.SENDING: ItemState.SENDING,
     Lane.FAILED: ItemState.FAILED,
     Lane.PARKED: ItemState.CONFLICT,
@@ -74,18 +75,18 @@ class Effects:
         self.events[event] = (known + count, total)
 
 
-def as_sync_item(item: Item, state: ItemState | None = None) -> SyncItem:
-    """The public value of a row."""
+def as_sync_item(item: Item, state: ItemState | None = None, data: Json | None = None) -> SyncItem:
+    """The public value of a row; ``data`` is what its text says, if that is at hand."""
     return SyncItem(
         id=item.id,
         entity=item.entity,
         record_id=item.record,
-        operation=SyncOperation(item.operation),
-        data=json.loads(item.data),
+        operation=_OPERATIONS[item.operation],
+        data=json.loads(item.data) if data is None else data,
         timestamp=as_datetime(item.time),
         retry_count=item.retries,
         last_error=item.error,
-        state=state or _STATES.get(Lane(item.lane), ItemState.PENDING),
+        state=state or _STATES.get(item.lane, ItemState.PENDING),
         base_version=None if item.version is None else str(item.version),
         next_attempt=None if item.due is None else as_datetime(item.due),
         place=item.seq,

@@ -20,6 +20,7 @@ from bytelyst_sync.model import ItemState, SyncItem, SyncOperation
 from bytelyst_sync.rules.coalesce import Outcome, coalesce
 from bytelyst_sync.rules.encode import dumps, encode
 from bytelyst_sync.rules.ids import record_key
+from bytelyst_sync.rules.prepare import prepared
 from bytelyst_sync.state.effects import Effects, as_sync_item
 from bytelyst_sync.state.lanes import (
     PENDING,
@@ -59,6 +60,16 @@ class Change:
     now: float
     digest: str | None = None
     """Given if it may collapse onto a queued create of equal content."""
+    text: str | None = None
+    """The data as JSON, if that is known."""
+    made: bool = False
+    """Whether the id was made just now, so that nothing of its record can be queued."""
+
+    @classmethod
+    def of(cls, entity: Entity, operation: SyncOperation, data: Any, now: float) -> Change:
+        """A push's arguments, checked; raises ``InvalidDataError``."""
+        key, plain, text, digest, made = prepared(entity, operation, data)
+        return cls(entity, operation, key, plain, now, digest, text, made)
 
 
 def deleted(change: Change) -> RecordDeletedError:
@@ -98,13 +109,16 @@ class Outbox:
         key = canonical_key(tx, new.entity, new.key)
         if key != new.key:
             data = {**new.data, new.entity.id_field: self._given_id(tx, new.entity, new.key)}
-            new = attrs.evolve(new, key=key, data=data)
+            new = attrs.evolve(new, key=key, data=data, text=None)
         with watching(tx, new.entity, key, "local", effects):
             item = self._push(tx, new, effects)
-        return None if item is None else as_sync_item(item)
+        if item is None:
+            return None
+        # the change is of no more use: what it carries is the caller's now, and need not be copied
+        return as_sync_item(item, data=new.data if item.data is new.text else None)
 
     def _push(self, tx: Transaction, new: Change, effects: Effects) -> Item | None:
-        tail = last(tx, new.entity.name, new.key)
+        tail = None if new.made else last(tx, new.entity.name, new.key)
         if tail is None and new.digest is not None:
             equal = self._equal_create(tx, new)
             if equal is not None:
@@ -147,7 +161,7 @@ class Outbox:
             new.entity.name,
             new.key,
             new.operation.value,
-            dumps(data),
+            new.text if new.text is not None and data is new.data else dumps(data),
             new.now,
             turn=seq,
             version=version,

@@ -1,5 +1,6 @@
 """A push's arguments, checked and encoded."""
 
+import json
 import re
 import uuid
 
@@ -9,6 +10,7 @@ from bytelyst_sync.config import EntityConfig, SyncConfig
 from bytelyst_sync.entity import compile_entities
 from bytelyst_sync.errors import InvalidDataError
 from bytelyst_sync.model import SyncOperation
+from bytelyst_sync.rules.encode import dumps
 from bytelyst_sync.rules.ids import is_local
 from bytelyst_sync.rules.prepare import as_operation, prepared
 
@@ -40,34 +42,34 @@ def test_a_wrong_operation(operation):
 @pytest.mark.parametrize("operation", SyncOperation)
 @pytest.mark.parametrize("given", ["7", 7], ids=["a string", "a number"])
 def test_an_id_is_a_key_and_keeps_its_type(operation, given):
-    key, plain, _ = prepared(entity(), operation, {"id": given, "title": "t"})
+    key, plain, *_ = prepared(entity(), operation, {"id": given, "title": "t"})
     assert key == "7"
     assert plain == {"id": given, "title": "t"}
     assert type(plain["id"]) is type(given)
 
 
 def test_the_id_is_in_the_field_that_the_entity_names():
-    key, plain, _ = prepared(entity(id_field="uid"), CREATE, {"id": "1", "uid": "2"})
+    key, plain, *_ = prepared(entity(id_field="uid"), CREATE, {"id": "1", "uid": "2"})
     assert key == "2"
     assert plain == {"id": "1", "uid": "2"}
 
 
 def test_an_id_is_encoded_before_it_is_a_key():
     made = uuid.uuid4()
-    key, plain, _ = prepared(entity(), CREATE, {"id": made})
+    key, plain, *_ = prepared(entity(), CREATE, {"id": made})
     assert key == plain["id"] == str(made)
 
 
 @pytest.mark.parametrize("data", [{"title": "t"}, {"id": None, "title": "t"}])
 def test_a_create_without_an_id_gets_a_uuid(data):
-    key, plain, _ = prepared(entity(), CREATE, data)
+    key, plain, *_ = prepared(entity(), CREATE, data)
     assert str(uuid.UUID(key)) == key
     assert plain == {"id": key, "title": "t"}
     assert prepared(entity(), CREATE, data)[0] != key
 
 
 def test_a_create_without_an_id_gets_a_local_one_where_the_server_gives_them():
-    key, plain, _ = prepared(entity(id_source="server"), CREATE, {"title": "t"})
+    key, plain, *_ = prepared(entity(id_source="server"), CREATE, {"title": "t"})
     assert is_local(key)
     assert plain == {"id": key, "title": "t"}
 
@@ -101,7 +103,7 @@ DIGESTS = {
 
 @pytest.mark.parametrize(("dedup", "operation", "data", "has"), DIGESTS.values(), ids=DIGESTS)
 def test_a_digest_is_made_where_it_is_of_use(dedup, operation, data, has):
-    digest = prepared(entity(dedup=dedup), operation, data)[2]
+    digest = prepared(entity(dedup=dedup), operation, data).digest
     assert (digest is not None) is has
 
 
@@ -109,8 +111,8 @@ def test_equal_content_has_an_equal_digest_whatever_id_was_made():
     kind = entity(dedup="content")
     one = prepared(kind, CREATE, {"a": 1, "b": (2,)})
     other = prepared(kind, CREATE, {"b": [2], "a": 1, "id": None})
-    assert one[2] == other[2]
-    assert one[0] != other[0]
+    assert one.digest == other.digest
+    assert one.key != other.key
 
 
 @pytest.mark.parametrize("operation", SyncOperation, ids=str)
@@ -122,3 +124,13 @@ def test_the_callers_data_is_left_alone(operation):
     without = {"tags": ["a"]}
     prepared(entity(), CREATE, without)
     assert without == {"tags": ["a"]}
+
+
+@pytest.mark.parametrize(
+    "data", [{"id": "7", "title": "t"}, {"title": "ä"}, {"id": 7, "tags": ("a",)}]
+)
+def test_the_text_says_what_the_data_says(data):
+    ready = prepared(entity(), CREATE, data)
+    assert json.loads(ready.text) == ready.data
+    assert ready.text == dumps(ready.data)
+    assert ready.made is ("id" not in data)

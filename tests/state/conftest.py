@@ -6,7 +6,6 @@ from bytelyst_sync import EntityConfig, SyncConfig
 from bytelyst_sync.entity import compile_entities
 from bytelyst_sync.model import SyncOperation
 from bytelyst_sync.rules.classify import Meaning
-from bytelyst_sync.rules.prepare import prepared
 from bytelyst_sync.state.arrivals import Arrivals
 from bytelyst_sync.state.claims import Claims
 from bytelyst_sync.state.effects import Effects
@@ -60,8 +59,7 @@ class Queue:
     def push(self, name, data, operation="create"):
         entity = self.entities[name]
         verb = SyncOperation(operation)
-        key, plain, digest = prepared(entity, verb, data)
-        change = Change(entity, verb, key, plain, self.now, digest)
+        change = Change.of(entity, verb, data, self.now)
         return self.run(lambda tx, effects: self.outbox.push(tx, change, effects))
 
     def claim(self, limit=1):

@@ -26,7 +26,6 @@ from bytelyst_sync.entity import compile_entities
 from bytelyst_sync.model import SyncOperation
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.rules.ids import is_local
-from bytelyst_sync.rules.prepare import prepared
 from bytelyst_sync.state.arrivals import Arrivals
 from bytelyst_sync.state.claims import Claims
 from bytelyst_sync.state.effects import Effects
@@ -290,10 +289,10 @@ class OutboxMachine(RuleBasedStateMachine):
 
     def push(self, name, record, operation, data):
         entity = self.entities[name]
-        key, plain, _ = prepared(entity, operation, data)
-        change = Change(entity, operation, key, plain, self.now)
+        change = Change.of(entity, operation, data, self.now)
+        key = change.key
         given = self.model.aliases.get(key, key) if name == PROJECTS else key
-        record, plain = str(given), {**plain, "id": given}
+        record, plain = str(given), {**change.data, "id": given}
         tail = (self.model.of(name, record) or [None])[-1]
         deleting = tail is not None and tail.operation == "delete" and tail.state != PARKED
         if deleting and operation is SyncOperation.UPDATE:
