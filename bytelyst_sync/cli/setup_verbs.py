@@ -69,5 +69,7 @@ def _completion(_: Said, shell: str) -> int:
     if kind is not None:
         script = kind(root, {}, PROGRAM, _COMPLETE_VARIABLE)
         # not source(): it runs the shell, to see whether it is new enough
-        click.echo(script.source_template % script.source_vars())
+        text = script.source_template % script.source_vars()
+        # click's script for fish cuts a description at its first comma
+        click.echo(text.replace('string split ","', 'string split --max 1 ","'))
     return ExitCode.OK
