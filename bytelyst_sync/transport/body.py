@@ -14,6 +14,7 @@ import urllib3
 from bytelyst_sync.clock import SystemClock
 from bytelyst_sync.errors import TransportError
 from bytelyst_sync.transport.base import MAX_BODY_BYTES
+from bytelyst_sync.transport.failures import server_name
 
 __all__ = ["SLOWEST_BYTES_PER_S", "Pace", "read_body"]
 
@@ -45,31 +46,33 @@ class Pace:
 
 
 def read_body(
-    response: requests.Response, where: str, timeout_s: float, limit: int = MAX_BODY_BYTES
+    response: requests.Response, url: str, timeout_s: float, limit: int = MAX_BODY_BYTES
 ) -> bytes:
     """Reads what is left of an answer and decodes its ``Content-Encoding``.
 
-    ``where`` names the server in messages. Raises ``TransportError`` for a body that is larger
-    than ``limit`` bytes, came too slowly or was cut off, and lets the exceptions of requests and
-    urllib3 through. The connection goes back to its pool after a complete body only; closing the
-    response is left to the caller.
+    ``url`` is what was asked; messages name its server. Raises ``TransportError`` for a body that
+    is larger than ``limit`` bytes, came too slowly or was cut off, and lets the exceptions of
+    requests and urllib3 through. The connection goes back to its pool after a complete body only;
+    closing the response is left to the caller.
     """
     announced = getattr(response.raw, "length_remaining", None)
     if announced is not None and announced > limit:
-        raise _too_large(where, limit)
+        raise _too_large(url, limit)
     # one buffer, because a server may cut its answer into pieces of a byte
     body = bytearray()
     pace = Pace(timeout_s)
     for chunk in _chunks(response):
         body += chunk
         if len(body) > limit:
-            raise _too_large(where, limit)
+            raise _too_large(url, limit)
         pace.moved(len(chunk))
         if pace.left_s() <= 0:
-            raise TransportError(f"the answer of {where} came too slowly to wait for its end")
+            raise TransportError(
+                f"the answer of {server_name(url)} came too slowly to wait for its end"
+            )
     # urllib3 1.26 takes a short body for a complete one.
     if getattr(response.raw, "length_remaining", None):
-        raise TransportError(f"the answer of {where} was cut off")
+        raise TransportError(f"the answer of {server_name(url)} was cut off")
     return bytes(body)
 
 
@@ -88,5 +91,5 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
             break
 
 
-def _too_large(where: str, limit: int) -> TransportError:
-    return TransportError(f"the answer of {where} is larger than {limit // 1024**2} MiB")
+def _too_large(url: str, limit: int) -> TransportError:
+    return TransportError(f"the answer of {server_name(url)} is larger than {limit // 1024**2} MiB")

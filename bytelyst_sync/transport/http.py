@@ -16,7 +16,7 @@ import urllib3
 
 from bytelyst_sync.transport.base import Request, Response
 from bytelyst_sync.transport.body import read_body
-from bytelyst_sync.transport.failures import UPSTREAM, failure, server_name
+from bytelyst_sync.transport.failures import UPSTREAM, failure
 from bytelyst_sync.transport.prepare import Auth, prepare, sendable_url
 from bytelyst_sync.transport.sessions import Environment, ThreadSessions
 
@@ -182,10 +182,10 @@ def _received(
     environment: Environment,
 ) -> Response:
     try:
-        body = read_body(response, server_name(url), request.timeout[1])
+        body = read_body(response, url, request.timeout[1])
     finally:
         response.close()
-    headers = {name.lower(): value for name, value in response.headers.items()}
+    headers = dict(response.headers.lower_items())
     if exchange.location is not None:
         headers.setdefault("location", exchange.location)
     return Response(

@@ -8,7 +8,7 @@ it stands, where requests would decode ``%2E%2E`` and so address another resourc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,6 +32,8 @@ _PLAIN_URL = re.compile(
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"(?:[!-~\x80-\xff][\t -~\x80-\xff]*)?")
+_BAD_IN_VALUE = re.compile(r"[^\t -~\x80-\xff]")
+_BLANKS = frozenset(" \t")
 _PRIVATE_HEADERS = frozenset({"authorization", "cookie"})
 _HARMLESS_HEADERS = frozenset({"accept", "accept-encoding", "connection", "user-agent"})
 
@@ -72,19 +74,19 @@ def prepare(
     if request.authorize:
         _authorize(prepared, request, session, auth, netrc)
     # Checked last, for "auth" may read a token from a file, line break and all.
-    for name, value in prepared.headers.items():
-        if not _is_sound(name, value):
-            raise ConfigError(
-                f"the header {name!r} for {server_name(url)} cannot be sent: "
-                "names are ASCII tokens, values are Latin-1 text without line breaks",
-                field="headers",
-                value=name,
-            )
+    unsound = _unsound(prepared.headers)
+    if unsound is not None:
+        raise ConfigError(
+            f"the header {unsound!r} for {server_name(url)} cannot be sent: "
+            "names are ASCII tokens, values are Latin-1 text without line breaks",
+            field="headers",
+            value=unsound,
+        )
     return prepared
 
 
 def _authorize(
-    prepared: requests.PreparedRequest,
+    prepared: _Prepared,
     request: Request,
     session: requests.Session,
     auth: Auth | None,
@@ -99,7 +101,7 @@ def _authorize(
         if auth is None and "@" in (prepared.url or ""):
             prepared.prepare_auth(None)  # takes what the URL says
     if auth:
-        prepared.prepare_auth(auth)
+        prepared.sign(auth)
 
 
 class _Prepared(requests.PreparedRequest):
@@ -115,26 +117,48 @@ class _Prepared(requests.PreparedRequest):
         self.body = request.body
         if request.body is not None or self.method not in {"GET", "HEAD"}:
             self.headers["Content-Length"] = str(len(request.body or b""))
-        # A jar even if it is empty: HTTPDigestAuth wants one.
-        self._cookies = RequestsCookieJar()
         if request.authorize and len(session.cookies):
+            self._cookies = RequestsCookieJar()
             self._cookies.update(session.cookies)
             self.prepare_cookies(self._cookies)
 
+    def sign(self, auth: Any) -> None:
+        """Has ``auth`` say who is asking."""
+        if self._cookies is None:
+            self._cookies = RequestsCookieJar()  # HTTPDigestAuth wants one, if it is empty
+        self.prepare_auth(auth)
 
-def _headers(request: Request, session: requests.Session) -> CaseInsensitiveDict[str]:
-    headers: CaseInsensitiveDict[Any] = CaseInsensitiveDict()
+
+def _headers(request: Request, session: requests.Session) -> CaseInsensitiveDict[Any]:
+    merged: dict[str, tuple[str, Any]] = {}
     for name, value in session.headers.items():
-        if request.authorize or name.lower() in _HARMLESS_HEADERS:
-            headers[name] = value
+        lower = name.lower()
+        if request.authorize or lower in _HARMLESS_HEADERS:
+            merged[lower] = name, value
     for name, value in request.headers.items():
-        if request.authorize or name.lower() not in _PRIVATE_HEADERS:
-            headers[name] = value
-    for name, value in tuple(headers.items()):
-        # In requests, None takes a default header away. A body of bytes is never chunked.
-        if value is None or name.lower() == "transfer-encoding":
-            del headers[name]
-    return headers
+        lower = name.lower()
+        if request.authorize or lower not in _PRIVATE_HEADERS:
+            merged[lower] = name, value
+    # A body of bytes is never chunked. In requests, None takes a default header away.
+    merged.pop("transfer-encoding", None)
+    return CaseInsensitiveDict(pair for pair in merged.values() if pair[1] is not None)
+
+
+def _unsound(headers: Mapping[str, Any]) -> str | None:
+    """The name of a header that cannot be sent; nearly always there is none, and one look at all
+    of them tells.
+    """
+    pairs = list(headers.items())
+    texts = [value for _, value in pairs if isinstance(value, str)]
+    if (
+        len(texts) == len(pairs)
+        and _TOKEN.fullmatch("".join(headers))
+        and "" not in headers
+        and not _BAD_IN_VALUE.search("".join(texts))
+        and not any(text[:1] in _BLANKS for text in texts)
+    ):
+        return None
+    return next((name for name, value in pairs if not _is_sound(name, value)), None)
 
 
 def _is_sound(name: str, value: Any) -> bool:

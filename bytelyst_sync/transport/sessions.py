@@ -21,6 +21,7 @@ from typing import Any
 import attrs
 import requests
 from requests.adapters import HTTPAdapter
+from requests.cookies import RequestsCookieJar
 from requests.utils import DEFAULT_CA_BUNDLE_PATH, get_netrc_auth
 
 from bytelyst_sync.errors import ConfigError
@@ -68,7 +69,7 @@ class ThreadSessions:
     """The sessions of a transport. Any thread may call any method."""
 
     def __init__(self, factory: Callable[[], requests.Session] | None) -> None:
-        self._factory = factory or requests.Session
+        self._factory = factory or _default_session
         self._begin()
 
     def get(self) -> Client:
@@ -128,6 +129,20 @@ def _retire(session: requests.Session, process: int) -> None:
         session.close()
     else:
         _GRAVEYARD.append(session)
+
+
+class _Jar(RequestsCookieJar):
+    """Looks at an answer's cookies only if it brings any."""
+
+    def extract_cookies(self, response: Any, request: Any) -> None:
+        if "set-cookie" in response.info():
+            super().extract_cookies(response, request)
+
+
+def _default_session() -> requests.Session:
+    session = requests.Session()
+    session.cookies = _Jar()
+    return session
 
 
 def _pace(session: requests.Session) -> None:

@@ -1,193 +1,94 @@
-"""The adapter of the transport's own sessions: no read and no write without an end.
+"""The adapter of the transport's own sessions: requests' own steps, with less to do in each.
 
-A socket's timeout starts anew with every byte, so that a server which drips its headers or its
-body holds a client for hours; and urllib3 gives a request's body no more time than the connect
-timeout, so that a large one never gets through a slow line. Here both take what ``Pace`` grants.
-A small request goes out in one piece, where urllib3 sends its headers first.
+``requests`` and urllib3 work out for every request what is the same for all that go to one origin,
+and make ready for retries, redirects and streams that are never asked for here.
+``HTTPAdapter.send`` is left as it is, so that what takes its place (such as ``responses``) takes
+the place of this.
 """
 
 from __future__ import annotations
 
-import http.client
-import io
-import socket
-from typing import TYPE_CHECKING, Any, cast
+import logging
+from contextlib import suppress
+from types import NoneType
+from typing import TYPE_CHECKING, Any
 
+import requests
 from requests.adapters import HTTPAdapter
-from urllib3.connection import HTTPConnection, HTTPSConnection
+from requests.cookies import extract_cookies_to_jar
+from requests.structures import CaseInsensitiveDict
+from requests.utils import get_encoding_from_headers
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from bytelyst_sync.transport.base import MAX_BODY_BYTES
-from bytelyst_sync.transport.body import SLOWEST_BYTES_PER_S, Pace
+from bytelyst_sync.transport.line import Line, TLSLine
 from bytelyst_sync.transport.redirects import presentable
 
 if TYPE_CHECKING:
+    import urllib3
     from requests import PreparedRequest
-    from typing_extensions import Buffer
 
 __all__ = ["WireAdapter"]
 
-_HELD_BYTES = 64 * 1024
-_MOST_HEAD_BYTES = 1024 * 1024
-_MOST_BYTES = MAX_BODY_BYTES + _MOST_HEAD_BYTES
-"""What may come over the wire for one answer, whatever it is wrapped in."""
+logger = logging.getLogger("bytelyst_sync.wire")
 
 
-class _PacedReader(io.RawIOBase):
-    """Reads a socket; from the first byte on against a ``Pace``."""
+class _Pool(HTTPConnectionPool):
+    """The connections to one origin, or through one proxy to it."""
 
-    def __init__(self, sock: socket.socket, timeout_s: float) -> None:
-        self._sock = sock
-        self._timeout_s = timeout_s
-        self._raw = sock.makefile("rb", buffering=0)
-        self._pace: Pace | None = None
-        self._count = 0
+    ConnectionCls = Line
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Buffer) -> int | None:
-        if self._pace is not None:
-            left_s = self._pace.left_s()
-            if left_s <= 0:
-                raise TimeoutError("the answer came too slowly")
-            self._sock.settimeout(min(self._timeout_s, left_s))
-        count = self._raw.readinto(buffer)
-        if self._pace is None:
-            self._pace = Pace(self._timeout_s)
-        self._pace.moved(count or 0)
-        self._count += count or 0
-        if self._count > _MOST_BYTES:
-            raise TimeoutError(f"the answer has no end within {_MOST_BYTES // 1024**2} MiB")
-        return count
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
-
-
-class _PacedSocket:
-    """What ``http.client.HTTPResponse`` needs of a socket: a file to read."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-
-    def makefile(self, mode: str) -> io.BufferedIOBase:
-        timeout_s = self._sock.gettimeout()
-        if mode != "rb" or timeout_s is None:
-            return self._sock.makefile("rb")
-        return io.BufferedReader(_PacedReader(self._sock, timeout_s))
-
-
-class _WholeHead:
-    """The file that an answer's head is read from. ``http.client`` takes the end of the stream
-    for the end of the headers, and so an answer that was cut off there for a whole one.
-    """
-
-    def __init__(self, file: Any) -> None:
-        self.file = file
-        self._count = 0
-
-    def readline(self, limit: int = -1) -> bytes:
-        line: bytes = self.file.readline(limit)
-        if not line and self._count:
-            raise http.client.IncompleteRead(b"")
-        self._count += len(line)
-        if self._count > _MOST_HEAD_BYTES:
-            raise TimeoutError("the answer's head has no end")
-        return line
-
-    def close(self) -> None:
-        self.file.close()
-
-
-class _PacedResponse(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
-        super().__init__(cast("socket.socket", _PacedSocket(sock)), *args, **options)
-
-    def begin(self) -> None:
-        """Reads the status line and the headers, to their end."""
-        head = _WholeHead(self.fp)
-        self.fp = cast("io.BufferedReader", head)
+    def urlopen(  # type: ignore[override]
+        self,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Any = None,
+        *,
+        timeout: urllib3.Timeout,
+        **_: Any,
+    ) -> urllib3.HTTPResponse:
+        """Sends once, and returns the answer with its body still to be read."""
+        if not isinstance(body, (bytes, NoneType)):
+            body, headers = _whole(body, headers)
+        line: Any = self._get_conn()
         try:
-            super().begin()
-        finally:
-            if cast("object", self.fp) is head:
-                self.fp = head.file
-        # urllib3 would log what is wrong with the headers, and quote them and the whole URL
-        self.msg.defects.clear()
-        self.msg.set_payload("")
+            line.timeout = timeout.connect_timeout
+            if self.proxy is not None:
+                headers = self._through_proxy(line, headers)
+            self._validate_conn(line)
+            # a server may answer, and hang up, before it has read everything
+            with suppress(BrokenPipeError, ConnectionResetError):
+                line.ask(method, url, headers, body)
+            line.sock.settimeout(timeout.read_timeout)
+            answer: urllib3.HTTPResponse = line.answer(method, url, self)
+        except BaseException:
+            line.close()
+            self._put_conn(None)
+            raise
+        if logger.isEnabledFor(logging.DEBUG):
+            path = presentable(url)
+            logger.debug(
+                '%s:%s "%s %s HTTP/1.1" %s', self.host, self.port, method, path, answer.status
+            )
+        return answer
+
+    def _through_proxy(self, line: Any, headers: Any) -> Any:
+        if self.scheme == "https":
+            if line.sock is None:
+                self._prepare_proxy(line)
+            return headers
+        return CaseInsensitiveDict({**headers, **self.proxy_headers})
 
 
-class _LoggedURL(str):
-    """What a log may show of a URL, in place of the ``whole`` one: urllib3 logs each."""
-
-    __slots__ = ("whole",)
-
-    whole: str
-
-    @classmethod
-    def of(cls, url: str) -> _LoggedURL:
-        """This URL, shown without its query."""
-        shown = cls(presentable(url))
-        shown.whole = url
-        return shown
+class _TLSPool(_Pool, HTTPSConnectionPool):
+    ConnectionCls = TLSLine
 
 
-class _PacedConnection(HTTPConnection):
-    response_class = _PacedResponse
-    _held: bytearray | None = None
-
-    def request(self, method: str, url: str, *args: Any, **options: Any) -> None:
-        """Sends a request; one that is small, in one piece and not headers first."""
-        self._held = bytearray()
-        try:
-            super().request(method, getattr(url, "whole", url), *args, **options)
-            self._release()
-        finally:
-            self._held = None
-
-    def send(self, data: Any) -> None:
-        held = self._held
-        if held is not None and isinstance(data, bytes) and len(held) + len(data) < _HELD_BYTES:
-            held += data
-            return
-        self._release()
-        self._write(data)
-
-    def _release(self) -> None:
-        held, self._held = self._held, None
-        if held:
-            self._write(bytes(held))
-
-    def _write(self, data: Any) -> None:
-        if self.sock is None and self.auto_open:
-            self.connect()
-        if self.sock is not None and self.timeout is not None and isinstance(data, bytes):
-            self.sock.settimeout(self.timeout + len(data) / SLOWEST_BYTES_PER_S)
-        super().send(data)
-
-
-class _PacedHTTPSConnection(_PacedConnection, HTTPSConnection):
-    pass
-
-
-class _HTTPPool(HTTPConnectionPool):
-    ConnectionCls = _PacedConnection
-
-    def _make_request(self, conn: Any, method: str, url: str, *args: Any, **options: Any) -> Any:
-        return super()._make_request(conn, method, _LoggedURL.of(url), *args, **options)
-
-
-class _HTTPSPool(_HTTPPool, HTTPSConnectionPool):
-    ConnectionCls = _PacedHTTPSConnection
-
-
-_POOLS = {"http": _HTTPPool, "https": _HTTPSPool}
+_POOLS = {"http": _Pool, "https": _TLSPool}
 
 
 class WireAdapter(HTTPAdapter):
-    """Sends once, without urllib3's own retries, on connections whose transfers end in time."""
+    """Sends once, on connections whose transfers end in time."""
 
     def __init__(self) -> None:
         self._pools: dict[tuple[object, ...], Any] = {}
@@ -197,6 +98,13 @@ class WireAdapter(HTTPAdapter):
         """Makes the pools of direct connections."""
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
+        """Gives the pools of connections through ``proxy``; those of SOCKS have their own kind."""
+        manager = super().proxy_manager_for(proxy, **options)
+        if not proxy.lower().startswith("socks"):
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
 
     def get_connection_with_tls_context(
         self,
@@ -208,21 +116,56 @@ class WireAdapter(HTTPAdapter):
         """Gives the pool for a request; a known one without working out its key again."""
         if proxies or cert or request.url is None:
             return super().get_connection_with_tls_context(request, verify, proxies, cert)
-        key = (*request.url.split("/", 3)[:3], verify)
+        key = _key(request.url, verify)
         pool: Any = self._pools.get(key)
         if pool is None or pool.pool is None:
             pool = super().get_connection_with_tls_context(request, verify, proxies, cert)
+            super().cert_verify(pool, request.url, verify, cert)  # type: ignore[no-untyped-call]
             self._pools[key] = pool
         return pool
+
+    def cert_verify(self, conn: Any, url: Any, verify: Any, cert: Any) -> None:
+        """Tells a pool what TLS is to make sure of; a known one was told."""
+        if cert or self._pools.get(_key(url, verify)) is not conn:
+            super().cert_verify(conn, url, verify, cert)  # type: ignore[no-untyped-call]
+
+    def request_url(self, request: PreparedRequest, proxies: Any) -> str:
+        """What is asked for: a path with its query, or all of the URL where a proxy is asked."""
+        if proxies or request.url is None:
+            return super().request_url(request, proxies)
+        return "/" + request.url.partition("#")[0].split("/", 3)[3]
+
+    def build_response(self, req: PreparedRequest, resp: Any) -> requests.Response:
+        """Makes of an answer what requests makes of it."""
+        response = requests.Response()
+        response.status_code = resp.status
+        response.headers = CaseInsensitiveDict(resp.headers)
+        response.encoding = get_encoding_from_headers(response.headers)
+        response.raw, response.reason = resp, resp.reason
+        response.url = req.url or ""
+        if "set-cookie" in response.headers:
+            extract_cookies_to_jar(response.cookies, req, resp)  # type: ignore[no-untyped-call]
+        response.request = req
+        response.connection = self
+        return response
 
     def close(self) -> None:
         """Closes all connections; the adapter remains usable."""
         self._pools.clear()
         super().close()
 
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Gives the pools of connections through ``proxy``; those of SOCKS have their own kind."""
-        manager = super().proxy_manager_for(proxy, **options)
-        if not proxy.lower().startswith("socks"):
-            manager.pool_classes_by_scheme = _POOLS
-        return manager
+
+def _key(url: str, verify: object) -> tuple[object, ...]:
+    return (*url.split("/", 3)[:3], verify)
+
+
+def _whole(body: Any, headers: Any) -> tuple[bytes, Any]:
+    """A body of a user's own making: text, a file or an iterator of bytes."""
+    if isinstance(body, str):
+        data = body.encode("utf-8")
+    else:
+        data = body.read() if hasattr(body, "read") else b"".join(body)
+    headers = CaseInsensitiveDict(headers)
+    headers.pop("Transfer-Encoding", None)
+    headers["Content-Length"] = str(len(data))
+    return data, headers

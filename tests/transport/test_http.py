@@ -291,6 +291,19 @@ class TestCredentials:
         make(auth=wrap).send(Request("POST", server.url, body=b"{}"))
         assert server.heard[0][3] == b"[{}]"
 
+    @pytest.mark.parametrize(
+        "body", ["[grün]", io.BytesIO("[grün]".encode()), iter([b"[gr\xc3\xbc", b"n]"])]
+    )
+    def test_callable_that_makes_a_body_of_another_kind(self, make, server, body):
+        def wrap(prepared):
+            prepared.prepare_body(body, None)
+            return prepared
+
+        make(auth=wrap).send(Request("POST", server.url, body=b"{}"))
+        assert server.heard[0][3] == "[grün]".encode()
+        assert server.headers()["content-length"] == "7"
+        assert "transfer-encoding" not in server.headers()
+
     @pytest.mark.parametrize("error", [AuthError("no token"), KeyError("x"), OSError("x")])
     def test_what_auth_raises_comes_through(self, make, error):
         def broken(prepared):

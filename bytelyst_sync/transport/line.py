@@ -1,0 +1,179 @@
+"""A connection: a request goes out, an answer's head comes in, and no transfer is without an end.
+
+A socket's timeout starts anew with every byte, so that a server which drips its headers or its
+body holds a client for hours; and urllib3 gives a request's body no more time than the connect
+timeout, so that a large one never gets through a slow line. Here both take what ``Pace`` grants.
+
+urllib3 connects, with names, proxies and TLS. A small request goes out in one piece, where urllib3
+and ``http.client`` send its head first. A connection is used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import socket
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from bytelyst_sync.transport.base import MAX_BODY_BYTES
+from bytelyst_sync.transport.body import SLOWEST_BYTES_PER_S, Pace
+from bytelyst_sync.transport.heads import MOST_HEAD_BYTES, WholeHead, plain_head, request_head
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ["Line", "TLSLine"]
+
+_ONE_PIECE_BYTES = 64 * 1024
+_MOST_BYTES = MAX_BODY_BYTES + MOST_HEAD_BYTES
+"""What may come over the wire for one answer, whatever it is wrapped in."""
+
+
+class _PacedReader(io.RawIOBase):
+    """Reads a socket; from the first byte on against a ``Pace``."""
+
+    def __init__(self, sock: socket.socket, timeout_s: float) -> None:
+        self._sock = sock
+        self._timeout_s = timeout_s
+        self._raw = sock.makefile("rb", buffering=0)
+        self._pace: Pace | None = None
+        self._count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Buffer) -> int | None:
+        if self._pace is not None:
+            left_s = self._pace.left_s()
+            if left_s <= 0:
+                raise TimeoutError("the answer came too slowly")
+            self._sock.settimeout(min(self._timeout_s, left_s))
+        count = self._raw.readinto(buffer)
+        if self._pace is None:
+            self._pace = Pace(self._timeout_s)
+        self._pace.moved(count or 0)
+        self._count += count or 0
+        if self._count > _MOST_BYTES:
+            raise TimeoutError(f"the answer has no end within {_MOST_BYTES // 1024**2} MiB")
+        return count
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _PacedSocket:
+    """What ``http.client.HTTPResponse`` needs of a socket: a file to read."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+
+    def makefile(self, mode: str) -> io.BufferedIOBase:
+        timeout_s = self._sock.gettimeout()
+        if mode != "rb" or timeout_s is None:
+            return self._sock.makefile("rb")
+        return io.BufferedReader(_PacedReader(self._sock, timeout_s))
+
+
+class _Answer(http.client.HTTPResponse):
+    def __init__(self, sock: socket.socket, method: str) -> None:
+        super().__init__(cast("socket.socket", _PacedSocket(sock)), method=method)
+        self._asked = method
+
+    def begin(self) -> None:
+        """Reads the status line and the headers, to their end."""
+        if self._begin_at_once():
+            return
+        head = WholeHead(self.fp)
+        self.fp = cast("io.BufferedReader", head)
+        try:
+            super().begin()
+        finally:
+            if cast("object", self.fp) is head:
+                self.fp = head.file
+
+    def _begin_at_once(self) -> bool:
+        file = self.fp
+        head = plain_head(file.peek())
+        if head is None:
+            return False
+        file.read(head.size)
+        self.status = self.code = head.status
+        self.reason, self.version = head.reason, 11
+        self.headers = self.msg = head.headers
+        self.chunked, self.chunk_left = False, None
+        self.length = head.length
+        if head.status in (204, 304) or self._asked == "HEAD":
+            self.length = 0
+        self.will_close = head.closes
+        return True
+
+
+class Line(HTTPConnection):
+    """A connection without TLS. Raises what urllib3, ``http.client`` and sockets do."""
+
+    def ask(
+        self,
+        method: str,
+        target: str,
+        headers: Mapping[str, str | bytes],
+        body: bytes | None,
+    ) -> None:
+        """Sends a request, which is known to be sound; connects where that is still to be done."""
+        if self.sock is None:
+            self.connect()
+        head = request_head(method, target, self._authority, headers)
+        if not body:
+            self._write(head)
+        elif len(body) < _ONE_PIECE_BYTES:
+            self._write(head + body)
+        else:
+            self._write(head)
+            self._write(body)
+
+    def answer(self, method: str, target: str, pool: Any) -> urllib3.HTTPResponse:
+        """Waits for the head of the answer; the body is still to be read from what is returned,
+        and then the connection goes back to its pool.
+        """
+        answer = _Answer(self.sock, method)
+        try:
+            answer.begin()
+        except BaseException:
+            answer.close()
+            raise
+        if answer.will_close:
+            self.close()
+        return urllib3.HTTPResponse(
+            body=answer,
+            headers=cast("Any", answer.msg.items()),
+            status=answer.status,
+            version=answer.version,
+            reason=answer.reason,
+            preload_content=False,
+            decode_content=False,
+            original_response=answer,
+            pool=pool,
+            connection=self,
+            enforce_content_length=True,
+            request_method=method,
+            request_url=target,
+        )
+
+    @property
+    def _authority(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == self.default_port else f"{host}:{self.port}"
+
+    def _write(self, data: bytes) -> None:
+        sock = self.sock
+        if self.timeout is not None:
+            sock.settimeout(self.timeout + len(data) / SLOWEST_BYTES_PER_S)
+        sock.sendall(data)
+
+
+class TLSLine(Line, HTTPSConnection):
+    """A connection with TLS."""
