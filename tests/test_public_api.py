@@ -201,3 +201,41 @@ def test_the_import_is_much_faster_than_that_of_requests(run_fresh):
         for module, seconds in taken.items():
             seconds.extend(map(float, run_fresh(timed.format(module))))
     assert min(taken["bytelyst_sync"]) <= IMPORT_SHARE * min(taken["requests"]), taken
+
+
+@pytest.mark.parametrize(
+    "module", ["bytelyst_sync", "bytelyst_sync.storage", "bytelyst_sync.testing"]
+)
+def test_a_name_whose_extra_is_missing_raises_what_tools_forgive(run_fresh, module):
+    """freezegun, for one, asks every module for every name that ``dir`` lists."""
+    optional = (
+        "cryptography",
+        "opentelemetry",
+        "responses",
+        "pytest",
+        "hypothesis",
+        "click",
+        "rich",
+    )
+    found = run_fresh(
+        f"import importlib, sys\n"
+        f"for name in {optional!r}: sys.modules[name] = None\n"
+        f"module = importlib.import_module({module!r})\n"
+        f"for name in {{*dir(module), *module.__all__}}:\n"
+        f"    try:\n"
+        f"        getattr(module, name)\n"
+        f"    except (ImportError, AttributeError) as error:\n"
+        f"        assert 'pip install' in str(error), error\n"
+        f"        print(name)"
+    )
+    assert ("EncryptedStorage" in found) == (module != "bytelyst_sync.testing")
+
+
+def test_freezegun_works_where_the_extras_are_not_installed(run_fresh):
+    assert run_fresh(
+        "import sys\n"
+        "for name in ('cryptography', 'responses', 'hypothesis'): sys.modules[name] = None\n"
+        "import datetime, bytelyst_sync, bytelyst_sync.storage, bytelyst_sync.testing\n"
+        "from freezegun import freeze_time\n"
+        "with freeze_time('2031-05-01'): print(datetime.date.today())"
+    ) == ["2031-05-01"]
