@@ -146,11 +146,14 @@ def full_disk_is_freed(trial: Trial) -> dict[str, object]:
         with SyncServer() as server, engine_at(server, place / "queue.db") as engine:
             caller = Caller(engine)
             callers.append(caller)
-            resumed.append(one_full_disk(trial, server, caller, place / "ballast"))
+            # a minute once: longer than any pause of a worker that meets trouble
+            full_s = trial.rounds(1, 60 if number == 1 else 3)
+            resumed.append(one_full_disk(trial, server, caller, place / "ballast", full_s))
             pushed.append(len(caller.acknowledged))
         unmount(place)
     return {
         "disks": len(resumed),
+        "full for s": trial.rounds(1, 60),
         "acknowledged": sum(pushed),
         "lost": 0,
         "refused": sum(caller.refused for caller in callers),
@@ -159,7 +162,9 @@ def full_disk_is_freed(trial: Trial) -> dict[str, object]:
     }
 
 
-def one_full_disk(trial: Trial, server: SyncServer, caller: Caller, ballast: Path) -> float:
+def one_full_disk(
+    trial: Trial, server: SyncServer, caller: Caller, ballast: Path, full_s: float
+) -> float:
     """Fills it, lets it be full for a while, frees it; seconds until all is delivered."""
     engine = caller.engine
     engine.pause()
@@ -179,7 +184,7 @@ def one_full_disk(trial: Trial, server: SyncServer, caller: Caller, ballast: Pat
     stuck = engine.queue_length
     check(stuck, f"nothing is sent that cannot be marked as sent first ({seen:.1f} s)")
     check("full" in (engine.status.last_error or ""), f"the status tells why: {engine.status}")
-    until = time.monotonic() + trial.rounds(1, 4)
+    until = time.monotonic() + full_s
     while time.monotonic() < until:
         caller.push()
         caller.look()

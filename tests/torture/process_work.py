@@ -203,6 +203,42 @@ def forks(settings: Settings, told: str, first: int, count: int, seed: int) -> N
     engine.close()
 
 
+def family(settings: Settings, told: str, first: int, children: int, depth: int) -> None:
+    """An engine that is made here and first used in children, and theirs, all at once."""
+    tell = teller(told)
+    engine = made(settings)
+    _branch(engine, tell, first, children, depth)
+    push_one(engine, first, "parent")
+    tell(first)
+    tell({"left": engine.flush(timeout=BOUND_S).remaining})
+    engine.close()
+
+
+def _branch(engine: SyncEngine, tell: Tell, number: int, children: int, depth: int) -> None:
+    """Children, each of which pushes and, with its own, waits until all is delivered."""
+    born = []
+    for index in range(children if depth else 0):
+        own = number * 10 + index + 1
+        child = os.fork()
+        if not child:
+            signal.alarm(int(BOUND_S))
+            status = 1
+            try:
+                push_one(engine, own, f"child{own}")
+                tell(own)
+                _branch(engine, tell, own, children, depth - 1)
+                check_flushed(engine)
+                status = 0
+            finally:
+                if status:
+                    sys.excepthook(*sys.exc_info())
+                os._exit(status)
+        born.append(child)
+    ended = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in born]
+    assert not any(ended), f"children ended with {ended}"
+    tell({"born": len(born)})
+
+
 # -- multiprocessing ------------------------------------------------------------------------------
 
 _mine: dict[str, SyncEngine] = {}

@@ -155,6 +155,33 @@ def forks_amid_threads(trial):
         }
 
 
+@scenario(
+    "processes", "an engine that is first used in a child, or in a grandchild, delivers there"
+)
+def first_use_in_a_child(trial):
+    with Nursery() as nursery, SyncServer() as server:
+        hunt = Hunt(trial, nursery, server.url)
+        born = 0
+        rounds = trial.rounds(4, 40)
+        for number in range(rounds):
+            if number % 2 == 0:
+                hunt.path.unlink(missing_ok=True)  # so that the file itself is made in a child
+            children, depth = hunt.chance.choice([(1, 1), (4, 1), (2, 2), (1, 4), (3, 2)])
+            lines = hunt.ask(work.family, hunt.first, children, depth)
+            hunt.acknowledged |= {line for line in lines if isinstance(line, int)}
+            told = told_by_name(lines)
+            born += sum(told["born"])
+            check(told["left"] == [0], "nothing is left when all of them ended")
+        check(len(hunt.acknowledged) == born + rounds, "every push returned")
+        hunt.drain()
+        return {
+            "families": rounds,
+            "children and grandchildren": born,
+            "acknowledged": len(hunt.acknowledged),
+            "applied": applied_once(server.journal, hunt.acknowledged),
+        }
+
+
 @scenario("processes", "pools of multiprocessing, forked and spawned, lose and double nothing")
 def pools(trial):
     with Nursery() as nursery, SyncServer() as server:

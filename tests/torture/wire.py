@@ -117,6 +117,11 @@ class Answers:
         """What the server holds."""
         return self._server.records(collection)
 
+    def edit(self, value):
+        """Somebody else's edit of a record."""
+        collection, key, number = value
+        self._server.put(collection, {"id": key, "theirs": number})
+
     def close(self):
         """Ends the proxy."""
         self._proxy.close()
