@@ -1,7 +1,8 @@
 """Draws the pictures of the command line in the documentation, from real runs of it.
 
 ``python examples/cli_screens.py`` starts a server on loopback, runs the command at a
-pseudo-terminal, and writes ``docs/_static/cli-*.svg``. It needs the extra ``cli``, and POSIX.
+pseudo-terminal, and writes ``docs/_static/cli-*.svg``, or into the folder that is named. It needs
+the extra ``cli``, and POSIX.
 """
 
 import fcntl
@@ -23,7 +24,7 @@ from bytelyst_sync import create_sync_engine
 from bytelyst_sync.testing import Reply, SyncServer
 
 ROOT = Path(__file__).parents[1]
-PICTURES = ROOT / "docs" / "_static"
+PICTURES = Path(sys.argv[1] if sys.argv[1:] else ROOT / "docs" / "_static").resolve()
 WIDTH = 96
 STEERING = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\r|\n")
 
@@ -81,7 +82,7 @@ def draw(name: str, command: str, shown: str, hide: dict[str, str]) -> None:
     picture = console.export_svg(title="", unique_id=f"cli-{name}")
     picture = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
     (PICTURES / f"cli-{name}.svg").write_text(picture, "utf-8")
-    print(f"docs/_static/cli-{name}.svg: {len(picture) // 1024} KiB")
+    print(f"cli-{name}.svg: {len(picture) // 1024} KiB")
 
 
 def main() -> None:
