@@ -21,7 +21,7 @@ from bytelyst_sync import (
 )
 from bytelyst_sync.storage import EncryptedStorage, generate_key
 from bytelyst_sync.storage.schema import ITEMS, META, RECORDS, TABLES, Meta, Record
-from bytelyst_sync.testing import SyncServer
+from bytelyst_sync.testing import Reply, SyncServer
 from bytelyst_sync.testing.storage import StorageContract
 from bytelyst_sync.testing.storage_samples import SAMPLES, asked_scans, expected_rows, fill
 from bytelyst_sync.transport.base import Response
@@ -111,6 +111,11 @@ def test_nothing_readable_is_on_the_disk(tmp_path, new_engine):
         engine.flush(timeout=10)
         engine.pull(timeout=10)
         assert next(iter(engine.conflicts())).remote["text"] == f"theirs {word}"
+        server.reject = lambda seen: Reply(422, {"error": f"refused {word}"}) if seen.body else None
+        engine.push("notes", {"id": "3", "text": f"bad {word}"})
+        engine.flush(timeout=10)
+        assert f"refused {word}" in next(engine.failed()).last_error
+        assert (tmp_path / "a.db-wal").stat().st_size > 0
         assert word.encode() not in everything(tmp_path)
         assert b"text" not in everything(tmp_path)
         engine.close()
