@@ -1,7 +1,11 @@
 """The documents keep their word: their code runs, and the commands they name are there."""
 
+import os
 import re
-from contextlib import nullcontext
+import shlex
+import subprocess
+import sys
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import attrs
@@ -48,6 +52,8 @@ def test_code_runs_from_top_to_bottom(document, server, tmp_path, monkeypatch):
     names = {}
     try:
         for options, code in code_blocks(document):
+            if ":name: notes.py" in options:
+                continue  # a file of its own, run below
             with server.outage() if ":name: offline" in options else nullcontext():
                 program = code.replace(EXAMPLE_URL, server.url)
                 exec(compile(program, document, "exec"), names)
@@ -56,6 +62,37 @@ def test_code_runs_from_top_to_bottom(document, server, tmp_path, monkeypatch):
             if isinstance(engine, SyncEngine):
                 engine.close()
     assert server.journal, "the examples delivered nothing"
+
+
+def test_the_trial_goes_as_it_says(server, tmp_path):
+    """Word for word, but for the port, and the server that is started in between."""
+    text = (ROOT / "README.rst").read_text("utf-8")
+    (program,) = [code for options, code in code_blocks("README.rst") if "notes.py" in options]
+    (console,) = re.findall(r"code-block:: console\n\n((?:(?:    .*)?\n)+)", text)[1:]
+    (tmp_path / "notes.py").write_text(program.replace("http://127.0.0.1:8000", server.url))
+    outage = ExitStack()
+    outage.enter_context(server.outage())
+    commands = re.split(r"^    \$ python ", console, flags=re.MULTILINE)[1:]
+    assert [command.split()[0] for command in commands] == ["notes.py", "-m", "notes.py"]
+    with outage:
+        for command in commands:
+            line, _, printed = command.partition("\n")
+            if line.startswith("-m"):
+                assert line == "-m bytelyst_sync.testing.server --port 8000 &"
+                outage.close()
+                continue
+            done = subprocess.run(
+                [sys.executable, *shlex.split(line)],
+                cwd=tmp_path,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                capture_output=True,
+                text=True,
+                timeout=40,
+                check=True,
+            )
+            assert done.stdout == printed.strip() + "\n"
+    titles = {record["title"] for record in server.records("notes").values()}
+    assert titles == {"typed in a tunnel", "and another", "back at home"}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
