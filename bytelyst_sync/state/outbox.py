@@ -45,6 +45,7 @@ __all__ = ["Change", "Outbox", "deleted", "new_item_id", "repaired_by"]
 
 Json = dict[str, Any]
 CREATE, UPDATE, DELETE = SyncOperation.CREATE, SyncOperation.UPDATE, SyncOperation.DELETE
+_NOT_QUEUED = (Lane.FAILED, Lane.PARKED)
 _DECIDING = (Lane.PARKED, Lane.ASKING)
 _CLEARED_AT_ONCE = 1000
 
@@ -241,8 +242,8 @@ class Outbox:
 
     def length(self, tx: Reader) -> int:
         """Queued and not yet delivered; neither failed nor parked. Kept, never counted."""
-        lanes = (*PENDING, Lane.SENDING, Lane.ASKING)
-        return sum(tx.count(ITEMS, lane) for lane in lanes)
+        counts = tx.counts(ITEMS).items()
+        return sum(number for (lane, _), number in counts if lane not in _NOT_QUEUED)
 
     def tally(self, tx: Reader) -> tuple[int, int, int]:
         """(queue length, failed, open conflicts), exact, at one instant."""

@@ -30,7 +30,8 @@ class Table(Generic[R]):
     ``row`` is a NamedTuple class whose fields are the columns, ``key`` names the columns of the
     primary key. An index lists columns; it leaves out every row that has ``None`` in any of them,
     so that a column which is mostly ``None`` costs nothing. Within equal index columns rows are
-    ordered by the key. ``counted`` names the columns by which the number of rows is kept.
+    ordered by the key. ``counted`` names the columns by which the number of rows is kept. A
+    ``numbered`` table is counted, and a new row's key is the number just given out for it.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Table(Generic[R]):
     key: tuple[str, ...]
     indexes: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     counted: tuple[str, ...] = ()
+    numbered: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -88,7 +90,9 @@ class Reader(Protocol):
         ...
 
     def last_number(self) -> int:
-        """The number last given out by ``next_number`` (0: none yet)."""
+        """The number last given out by ``next_number`` (0: none yet); a store may take the key of a
+        row of a ``numbered`` table for given.
+        """
         ...
 
 

@@ -182,6 +182,7 @@ ITEMS: Table[Item] = Table(
         "digest": ("entity", "digest"),
     },
     counted=("lane", "entity"),
+    numbered=True,
 )
 LINKS: Table[Link] = Table(
     "links",

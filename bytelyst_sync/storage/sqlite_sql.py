@@ -13,10 +13,13 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 
 from bytelyst_sync.storage.base import Table
 
-__all__ = ["COUNTERS", "Shape", "Statements", "statements"]
+__all__ = ["COUNTERS", "SEQUENCE", "Shape", "Statements", "statements", "whereabouts"]
 
 COUNTERS = "CREATE TABLE counters (name TEXT PRIMARY KEY NOT NULL, value NOT NULL) WITHOUT ROWID"
 """Numbers kept under a name: the sequence, and the rows per combination of counted columns."""
+
+SEQUENCE = "sequence"
+"""The name of the sequence in it."""
 
 
 class Shape(NamedTuple):
@@ -45,9 +48,18 @@ class Statements:
         marks = ",".join("?" * len(columns))
         self.key = tuple(columns.index(column) for column in key)
         self.counted = tuple(columns.index(column) for column in table.counted)
+        self.counts_by = self.counted + (self.key if table.numbered else ())
+        """The places of what decides where a row is counted."""
         self.get = f"SELECT {','.join(columns)} FROM {name} WHERE {self._match}"  # noqa: S608
         self.insert = f"INSERT INTO {name} VALUES ({marks})"  # noqa: S608
         self.delete = f"DELETE FROM {name} WHERE {self._match}"  # noqa: S608
+        self.numbered = table.numbered
+        by = ",".join(table.counted)
+        self.tail = (
+            f"SELECT {by}, count(*) FROM {name} NOT INDEXED"  # noqa: S608
+            f" WHERE {key[0]}>? GROUP BY {by}"
+        )
+        """Counts the rows beyond a number."""
 
     def update(self, changed: tuple[int, ...]) -> str:
         """Sets the columns at these places; then comes the key as it was."""
@@ -124,6 +136,17 @@ def _bound(columns: tuple[str, ...], comparison: str, empty: str) -> str:
     if len(columns) == 1:
         return f"{columns[0]}{comparison}?"
     return f"({','.join(columns)}){comparison}({','.join('?' * len(columns))})"
+
+
+@cache
+def whereabouts(tables: tuple[Table[Any], ...]) -> str:
+    """The sequence as it was written last, and how far these numbered tables have brought it."""
+    largest = ", ".join(
+        f"ifnull((SELECT max({each.key[0]}) FROM {each.name}), 0)"  # noqa: S608
+        for each in tables
+    )
+    mark = f"ifnull((SELECT value FROM counters WHERE name='{SEQUENCE}'), 0)"  # noqa: S608
+    return f"SELECT mark, max(mark, {largest}) FROM (SELECT {mark} AS mark)"  # noqa: S608
 
 
 @cache

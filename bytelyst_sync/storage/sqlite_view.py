@@ -1,7 +1,12 @@
 """A reader and a transaction over one SQLite connection.
 
-Both live as long as one ``work`` and are used by the thread that runs it. Counts and the sequence
-are kept in one small table; a transaction gathers what changes in them and writes it once.
+Both live as long as one ``work`` and are used by the thread that runs it.
+
+Counts and the sequence are kept in one small table, to which most transactions write nothing: they
+only append, and a row that is appended tells by its key how far the sequence has come. The rows
+beyond the *mark*, which is the sequence as it was written last, are the *tail*, and are counted
+when somebody asks. A transaction that changes what was counted, or lets go of a number, gathers its
+changes and writes them once, with all that is in the tail; so does one that makes the tail long.
 """
 
 from __future__ import annotations
@@ -14,20 +19,22 @@ from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
 from bytelyst_sync.storage.base import Table, Value
-from bytelyst_sync.storage.sqlite_sql import Shape, Statements, statements
+from bytelyst_sync.storage.schema import TABLES
+from bytelyst_sync.storage.sqlite_sql import SEQUENCE, Shape, Statements, statements, whereabouts
 
-__all__ = ["SEQUENCE", "ReadView", "WriteView", "counter_name"]
+__all__ = ["ReadView", "WriteView", "counter_name"]
 
 R = TypeVar("R", bound=Any)
-Counted = tuple[str, tuple[Value, ...]]
+Counts = dict[tuple[Value, ...], int]
+Mark = tuple[dict[str, Counts], dict[str, Counts], int, int, bool]
 
-SEQUENCE = "sequence"
-
-_GET_COUNTER = "SELECT value FROM counters WHERE name=?"
+_NUMBERED = tuple(table for table in TABLES if table.numbered)
+_WHEREABOUTS = whereabouts(_NUMBERED)
 _GET_COUNTERS = "SELECT name, value FROM counters WHERE name>=? AND name<?"
 _ADD_TO_COUNTER = (
     "INSERT INTO counters VALUES (?,?) ON CONFLICT (name) DO UPDATE SET value=value+excluded.value"
 )
+_LONGEST_TAIL = 64
 _AT_ONCE = 16
 
 
@@ -46,7 +53,11 @@ class ReadView:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute: Callable[..., sqlite3.Cursor] = connection.execute
-        self._running: weakref.WeakSet[sqlite3.Cursor] = weakref.WeakSet()
+        self._running: weakref.WeakSet[sqlite3.Cursor] | None = None
+        self._mark = self._last = -1
+        """The mark, and the number last given out, once they have been asked for."""
+        self._tails: dict[str, Counts] = {}
+        """What is beyond the mark, by table, once it has been counted."""
 
     def end(self) -> None:
         """Stops every scan that is still running; the view is of no use any more."""
@@ -58,7 +69,7 @@ class ReadView:
         if self._running:
             for cursor in list(self._running):
                 cursor.close()
-            self._running.clear()
+            self._running = None
 
     def get(self, table: Table[R], *key: Value) -> R | None:
         """The row with this key, or ``None``."""
@@ -96,6 +107,8 @@ class ReadView:
             cursor = self._execute(text, (*values, limit))
             if limit <= _AT_ONCE:
                 return map(make, cursor.fetchall())
+        if self._running is None:
+            self._running = weakref.WeakSet()
         self._running.add(cursor)
         return map(make, cursor)
 
@@ -113,24 +126,38 @@ class ReadView:
 
     def count(self, table: Table[R], *prefix: Value) -> int:
         """How many rows have these leading counted columns."""
-        if len(prefix) == len(table.counted):
-            return self._counter(counter_name(table.name, prefix))
         width = len(prefix)
         return sum(n for values, n in self.counts(table).items() if values[:width] == prefix)
 
-    def counts(self, table: Table[R]) -> dict[tuple[Value, ...], int]:
+    def counts(self, table: Table[R]) -> Counts:
         """The rows per combination of the counted columns that has any."""
+        kept = self._kept(table)
+        if table.numbered:
+            _add_up(kept, self._tail(table))
+        return {values: number for values, number in kept.items() if number}
+
+    def _kept(self, table: Table[R]) -> Counts:
         start = counter_name(table.name, ())[:-1]
         rows = self._execute(_GET_COUNTERS, (start, start + "~")).fetchall()
-        return {tuple(json.loads(name)[1:]): value for name, value in rows if value}
+        return {tuple(json.loads(name)[1:]): value for name, value in rows}
+
+    def _tail(self, table: Table[Any]) -> Counts:
+        found = self._tails.get(table.name)
+        if found is None:
+            if self._last < 0:
+                self._look()
+            rows = self._execute(statements(table).tail, (self._mark,)).fetchall()
+            found = self._tails[table.name] = {tuple(values): number for *values, number in rows}
+        return found
 
     def last_number(self) -> int:
         """The number last given out."""
-        return self._counter(SEQUENCE)
+        if self._last < 0:
+            self._look()
+        return self._last
 
-    def _counter(self, name: str) -> int:
-        row = self._execute(_GET_COUNTER, (name,)).fetchone()
-        return 0 if row is None else int(row[0])
+    def _look(self) -> None:
+        self._mark, self._last = self._execute(_WHEREABOUTS).fetchone()
 
 
 class WriteView(ReadView):
@@ -139,8 +166,12 @@ class WriteView(ReadView):
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
         self._executemany = connection.executemany
-        self._deltas: dict[Counted, int] = {}
-        self._first = self._last = -1
+        self._deltas: dict[str, Counts] = {}
+        """What changed in the counts up to the mark, by table."""
+        self._standing = -1
+        """The largest number that a row tells of, or the mark."""
+        self._let_go = False
+        """Whether a number of the tail may be no row's any more."""
 
     def insert(self, table: Table[R], row: R) -> None:
         """Adds a row; ``ValueError`` if its key is there already."""
@@ -162,76 +193,111 @@ class WriteView(ReadView):
         if not changed:
             return
         key = _key(known, old)
+        self._look_before_change(known)
         try:
             done = self._execute(known.update(changed), (*(new[i] for i in changed), *key))
         except sqlite3.IntegrityError as error:
             raise ValueError(f"{table.name} already has {_key(known, new)}") from error
         if done.rowcount != 1:
             raise LookupError(f"{table.name} has no {key}")
-        if any(place in changed for place in known.counted):
+        if any(place in changed for place in known.counts_by):
             self._add(table, known, old, -1)
             self._add(table, known, new, 1)
+            self._let_go |= known.key[0] in changed
 
     def delete(self, table: Table[R], row: R) -> None:
         """Removes a row; ``LookupError`` if it is not there."""
         known = statements(table)
         key = _key(known, row)
+        self._look_before_change(known)
         if self._execute(known.delete, key).rowcount != 1:
             raise LookupError(f"{table.name} has no {key}")
         self._add(table, known, row, -1)
+        self._let_go |= known.numbered
 
     def next_number(self) -> int:
         """The next number of the sequence."""
         if self._last < 0:
-            self._first = self._last = super().last_number()
+            self._look()
         self._last += 1
         return self._last
 
     @property
     def last_given(self) -> int:
-        """The number last given out here, ``-1`` if none was."""
+        """The number last given out, as far as this transaction knows; ``-1`` if it never asked."""
         return self._last
 
-    def last_number(self) -> int:
-        """The number last given out, here or before."""
-        return super().last_number() if self._last < 0 else self._last
-
-    def count(self, table: Table[R], *prefix: Value) -> int:
-        """How many rows have these leading counted columns, as changed here."""
-        if len(prefix) != len(table.counted):
-            return super().count(table, *prefix)
-        return super().count(table, *prefix) + self._deltas.get((table.name, prefix), 0)
-
-    def counts(self, table: Table[R]) -> dict[tuple[Value, ...], int]:
+    def counts(self, table: Table[R]) -> Counts:
         """The rows per combination of the counted columns that has any, as changed here."""
         kept = super().counts(table)
-        for (name, values), delta in self._deltas.items():
-            if name == table.name:
-                kept[values] = kept.get(values, 0) + delta
+        _add_up(kept, self._deltas.get(table.name, {}))
         return {values: number for values, number in kept.items() if number}
 
-    def mark(self) -> tuple[dict[Counted, int], int, int]:
+    def mark(self) -> Mark:
         """Where a job starts, for ``reset``."""
-        return self._deltas.copy(), self._first, self._last
+        return (
+            {name: counts.copy() for name, counts in self._deltas.items()},
+            {name: counts.copy() for name, counts in self._tails.items()},
+            self._last,
+            self._standing,
+            self._let_go,
+        )
 
-    def reset(self, mark: tuple[dict[Counted, int], int, int]) -> None:
+    def reset(self, mark: Mark) -> None:
         """Forgets what was gathered since."""
-        self._deltas, self._first, self._last = mark
+        self._deltas, self._tails, self._last, self._standing, self._let_go = mark
 
     def settle(self) -> None:
         """Writes what was gathered: once, right before the commit."""
-        added = [
-            (counter_name(*counted), delta) for counted, delta in self._deltas.items() if delta
-        ]
-        if self._last > self._first:
-            added.append((SEQUENCE, self._last - self._first))
-        if added:
-            self._executemany(_ADD_TO_COUNTER, added)
+        if self._last < 0 and not self._deltas:
+            return
+        if self._last < 0:
+            self._look()
+        if not (
+            self._deltas
+            or self._let_go
+            or self._last > self._standing
+            or self._last - self._mark > _LONGEST_TAIL
+        ):
+            return
+        for table in _NUMBERED:
+            _add_up(self._deltas.setdefault(table.name, {}), self._tail(table))
+        added = [(SEQUENCE, self._last - self._mark)]
+        for name, counts in self._deltas.items():
+            added += [(counter_name(name, each), delta) for each, delta in counts.items()]
+        self._executemany(_ADD_TO_COUNTER, [each for each in added if each[1]])
+
+    def _look_before_change(self, known: Statements) -> None:
+        if known.numbered and self._last < 0:
+            self._look()
+
+    def _look(self) -> None:
+        super()._look()
+        self._standing = self._last
 
     def _add(self, table: Table[Any], known: Statements, row: tuple[Value, ...], by: int) -> None:
-        if known.counted:
-            counted = (table.name, tuple(row[place] for place in known.counted))
-            self._deltas[counted] = self._deltas.get(counted, 0) + by
+        if not known.counted:
+            return
+        self._look_before_change(known)
+        if known.numbered and self._is_beyond(row[known.key[0]], by):
+            counts = self._tails.get(table.name)
+            if counts is None:
+                return
+        else:
+            counts = self._deltas.setdefault(table.name, {})
+        _add_up(counts, {tuple(row[place] for place in known.counted): by})
+
+    def _is_beyond(self, number: int, by: int) -> bool:
+        """Whether a row of this number, that comes or goes, belongs to the tail."""
+        if by > 0 and number > self._standing:
+            self._standing = number
+            self._last = max(self._last, number)
+        return number > self._mark
+
+
+def _add_up(counts: Counts, others: Counts) -> None:
+    for values, number in others.items():
+        counts[values] = counts.get(values, 0) + number
 
 
 def _key(known: Statements, row: Iterable[Value]) -> tuple[Value, ...]:
