@@ -47,8 +47,8 @@ from bytelyst_sync.storage.sqlite_file import (
     Settings,
     connect,
 )
-from bytelyst_sync.storage.sqlite_sql import statements
-from bytelyst_sync.storage.sqlite_view import SEQUENCE, counter_name
+from bytelyst_sync.storage.sqlite_sql import SEQUENCE, statements
+from bytelyst_sync.storage.sqlite_view import counter_name
 from bytelyst_sync.storage.wal import MARK
 
 __all__ = ["GAP", "has_damage", "interrupted", "recent_notice", "resume", "set_aside"]

@@ -31,7 +31,7 @@ from bytelyst_sync.storage.guard import WriteGuard
 from bytelyst_sync.storage.log import LOG_BYTES, LOG_PAGES, Log
 from bytelyst_sync.storage.migrations import APPLICATION_ID, bring_up_to_date
 from bytelyst_sync.storage.sqlite_errors import newer
-from bytelyst_sync.storage.sqlite_view import SEQUENCE
+from bytelyst_sync.storage.sqlite_sql import SEQUENCE
 from bytelyst_sync.storage.wal import keep_hidden_commits, remember
 
 __all__ = [
