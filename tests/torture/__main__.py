@@ -1,20 +1,26 @@
 """``python -m tests.torture [--seed N] [--short] [--list] [NAME...]``: the scenarios, and a table.
 
 A NAME is a scenario's, or an area's for all of its scenarios. The exit status is 1 if a promise
-broke, and in CI (``CI=true``) also if a scenario could not run.
+broke, and in CI (``CI=true``) also if a scenario could not run. ``--write FILE`` writes the table
+for the documentation.
 """
 
 import argparse
 import os
+import platform
 import secrets
 import shutil
+import sqlite3
 import sys
 import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.torture.harness import Scenario
 from tests.torture.runner import Outcome, found, run, seed_of
 
+MOST_AT_ONCE = 4
 WORDS = {"ok": "ok", "broken": "BROKEN", "cannot run": "cannot run"}
 
 
@@ -48,6 +54,25 @@ def table(done: list[tuple[Scenario, Outcome]]) -> list[str]:
     ]
     widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (head, *rows)]
+
+
+def page(done: list[tuple[Scenario, Outcome]], seed: int, minutes: float) -> str:
+    """The table for the documentation."""
+    rows = []
+    for area in dict.fromkeys(scenario.area for scenario, _ in done):
+        rows += ["", f".. list-table:: {area[0].upper()}{area[1:]}"]
+        rows += ["   :header-rows: 1", "   :widths: 35 15 50", ""]
+        rows += ["   * - Promise", "     - Trial", "     - Figures"]
+        for scenario, outcome in done:
+            if scenario.area == area:
+                rows += [f"   * - {scenario.promise[0].upper()}{scenario.promise[1:]}."]
+                rows += [f"     - ``{scenario.name}``", f"     - {figures_of(outcome)}"]
+    about = (
+        f"Printed by ``python -m tests.torture --seed {seed}`` in {minutes:.0f} minutes, with"
+        f" CPython {platform.python_version()} and SQLite {sqlite3.sqlite_version} on"
+        f" {platform.system()} with {os.cpu_count()} cores."
+    )
+    return "\n".join([about, *rows, ""])
 
 
 def chosen(names: list[str], scenarios: "dict[str, Scenario]") -> list[Scenario]:
@@ -101,6 +126,8 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="a scenario or an area")
     parser.add_argument("--seed", type=int, help="of an earlier run, to repeat it")
     parser.add_argument("--short", action="store_true", help="the form that the suite runs")
+    parser.add_argument("--jobs", type=int, default=min(os.cpu_count() or 1, MOST_AT_ONCE))
+    parser.add_argument("--write", type=Path, metavar="FILE", help="the table, as reStructuredText")
     parser.add_argument("--list", action="store_true", help="name the scenarios, and run none")
     options = parser.parse_args()
     scenarios, broken_modules = found()
@@ -117,11 +144,20 @@ def main() -> int:
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
     tell(f"seed {seed}")
     place = Path(tempfile.mkdtemp(prefix="bytelyst-torture-"))
-    done = [(each, try_one(each, seed, place / each.name, short=options.short)) for each in wanted]
+    began = time.monotonic()
+
+    def one(each: Scenario) -> tuple[Scenario, Outcome]:
+        return each, try_one(each, seed, place / each.name, short=options.short)
+
+    with ThreadPoolExecutor(max(1, options.jobs)) as pool:
+        done = list(pool.map(one, wanted))
+    minutes = (time.monotonic() - began) / 60
     verdicts = [outcome.verdict for _, outcome in done]
     if "broken" not in verdicts:
         shutil.rmtree(place, ignore_errors=True)
-    tell(f"\nseed {seed}\n" + "\n".join(table(done)))
+    tell(f"\nseed {seed}, {minutes:.1f} minutes\n" + "\n".join(table(done)))
+    if options.write is not None:
+        options.write.write_text(page(done, seed, minutes))
     in_ci = os.environ.get("CI") == "true"
     bad = "broken" in verdicts or (in_ci and "cannot run" in verdicts)
     return bool(bad or broken_modules)

@@ -19,7 +19,7 @@ from bytelyst_sync.testing import Drop, Lose, Reply, SyncServer
 from tests.torture import kill_work as work
 from tests.torture import process_work
 from tests.torture.faketime import FakeClock, missing
-from tests.torture.harness import Trial, check, scenario
+from tests.torture.harness import Stopwatch, Trial, check, scenario
 from tests.torture.kill import NUMBERS, Hunt
 from tests.torture.ledger import applied_once, fields_of
 from tests.torture.nursery import Nursery, read_lines
@@ -32,7 +32,7 @@ PROGRAM = Path(__file__).with_name("clock_program.py")
 RETRY_AFTER_S = 1.0
 MOST_DELAY_S = 0.5
 SLACK_S = 2.0
-"""For a machine that has other things to do."""
+"""For what is queued to be sent, a few dozen at the most."""
 FAULTS = (
     Reply(500),
     Reply(503),
@@ -91,11 +91,11 @@ class Jumper:
 
     def wait_for(self, holds, within_s: float, promise: str) -> float:
         """Waits until it holds; returns how long that took."""
-        began = time.monotonic()
+        watch = Stopwatch()
         while not holds():
-            check(time.monotonic() - began < within_s, f"{promise} within {within_s:g} s")
+            check(watch.fair_s < within_s, f"{promise} within {within_s:g} s")
             self.now.wait(0.01)
-        return time.monotonic() - began
+        return watch.seconds
 
     def applied(self) -> set[int]:
         """What the server has."""

@@ -10,11 +10,24 @@ import random
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
 
-__all__ = ["SCENARIOS", "BrokenPromise", "Scenario", "Trial", "check", "factor", "scenario"]
+__all__ = [
+    "SCENARIOS",
+    "BrokenPromise",
+    "Scenario",
+    "Stopwatch",
+    "Trial",
+    "check",
+    "factor",
+    "scenario",
+]
+
+_PRESSURE = ("cpu", "io")
+_MOST_WITHHELD = 0.75
 
 
 class BrokenPromise(AssertionError):  # noqa: N818 - it is not the trial that erred
@@ -30,6 +43,39 @@ def check(holds: object, promise: str) -> None:
 def factor() -> int:
     """By how much the long forms are longer: BYTELYST_SYNC_TORTURE, for runs overnight."""
     return max(1, int(os.environ.get("BYTELYST_SYNC_TORTURE", "1")))
+
+
+def _withheld_s() -> float:
+    """For how long, since its start, the machine had no CPU or no disk for who wanted it."""
+    total = 0.0
+    for name in _PRESSURE:
+        with suppress(OSError, ValueError, IndexError):
+            first = Path(f"/proc/pressure/{name}").read_text().splitlines()[0]
+            total += int(first.rpartition("total=")[2]) / 1e6
+    return total
+
+
+class Stopwatch:
+    """Takes time for bounds that were made for a machine that has nothing else to do.
+
+    ``fair_s`` is what passed, less what the machine withheld meanwhile, as the kernel counts it
+    (Linux's pressure stall information; nothing elsewhere); a quarter is always left, so that
+    what hangs is over its bound sooner or later.
+    """
+
+    def __init__(self) -> None:
+        self._began, self._withheld = time.monotonic(), _withheld_s()
+
+    @property
+    def seconds(self) -> float:
+        """What passed."""
+        return time.monotonic() - self._began
+
+    @property
+    def fair_s(self) -> float:
+        """The same, on a machine that has nothing else to do."""
+        seconds = self.seconds
+        return seconds - min(_withheld_s() - self._withheld, _MOST_WITHHELD * seconds)
 
 
 @attrs.frozen

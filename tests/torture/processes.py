@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bytelyst_sync.testing import SyncServer
 from tests.torture import process_work as work
-from tests.torture.harness import check, scenario
+from tests.torture.harness import Stopwatch, check, scenario
 from tests.torture.kill import NUMBERS, Hunt
 from tests.torture.ledger import applied_once
 from tests.torture.nursery import Nursery, read_lines
@@ -18,7 +18,7 @@ from tests.torture.prefork import BOUND_S, Gunicorn, Visitor
 
 A_SECOND = 1.0
 SLACK_S = 1.0
-"""For a machine that has other things to do."""
+"""For a few steps of its own."""
 PROCESSES, THREADS = 8, 4
 
 
@@ -77,15 +77,15 @@ def right_taken_over(trial):
             def by_another(holder: str = holder, seen: int = len(server.requests)) -> bool:
                 return any(each.headers["x-slot"] != holder for each in server.requests[seen:])
 
-            killed_at = time.monotonic()
+            watch = Stopwatch()
             hunt.end(*old)
             check(server.wait_for(by_another, 10.0), "another one takes over at all")
-            times.append(time.monotonic() - killed_at)
+            times.append(watch.seconds)
+            check(watch.fair_s < A_SECOND + SLACK_S, f"within a second: it took {times[-1]:.2f} s")
             slots[int(holder)] = begin(int(holder))
             hunt.wait(0.3 if number % 2 else 0.01)
         for each in [*slots.values(), pusher]:
             hunt.end(*each)
-        check(max(times) < A_SECOND + SLACK_S, f"within a second: it took {max(times):.2f} s")
         hunt.drain()
         times.sort()
         return {
@@ -103,13 +103,16 @@ def push_wakes_deliverer(trial):
         waiting = [hunt.begin(work.deliver) for _ in range(3)]
         pusher = hunt.begin(work.push_now_and_then, hunt.first, "p", 0, auto_flush=False)
         rounds = trial.rounds(8, 60)
+        watch = Stopwatch()
         check(server.wait_for(lambda: len(server.journal) > rounds, 40.0), "pushes are delivered")
         for each in [*waiting, pusher]:
             hunt.end(*each)
         moments = [effect.at for effect in server.journal]
         # each is pushed a few milliseconds after the one before was settled
         times = sorted(b - a for a, b in pairwise(moments))
-        check(times[-1] < A_SECOND + SLACK_S, f"within a second: it took {times[-1]:.2f} s")
+        slowness = watch.seconds / watch.fair_s
+        promise = f"within a second: it took {times[-1]:.2f} s"
+        check(times[-1] < (A_SECOND + SLACK_S) * slowness, promise)
         hunt.drain()
         applied_once(server.journal, hunt.acknowledged)
         return {"pushes": len(moments), "median s": times[len(times) // 2], "slowest s": times[-1]}
