@@ -65,7 +65,8 @@ def push_all(folder: Path, place: int, told: int) -> None:
 def main() -> None:
     """Reads the arguments."""
     folder, call, of, *places = sys.argv[1:]
-    sqlite_file._WAL_PAGES = PAGES_TO_CHECKPOINT
+    assert sqlite_file.LOG_PAGES > PAGES_TO_CHECKPOINT
+    sqlite_file.LOG_PAGES = PAGES_TO_CHECKPOINT
     for place in map(int, places):
         child = os.fork()
         if not child:

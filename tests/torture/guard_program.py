@@ -40,7 +40,8 @@ def push_all(path: str, process: int, threads: int, pushes: int) -> None:
 def main() -> None:
     """Reads the arguments."""
     path, processes, threads, pushes, how = sys.argv[1:]
-    sqlite_file._WAL_PAGES = PAGES_TO_CHECKPOINT
+    assert sqlite_file.LOG_PAGES > PAGES_TO_CHECKPOINT
+    sqlite_file.LOG_PAGES = PAGES_TO_CHECKPOINT
     if how == "unguarded":
         LockFile.try_acquire = lambda _: True
         LockFile.release = lambda _: None
