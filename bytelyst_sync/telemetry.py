@@ -1,7 +1,7 @@
 """What an engine tells of its work: names, counts and times, never payloads.
 
 ``SyncConfig(telemetry=...)`` takes any callable of one ``TelemetryEvent``. It is called from a
-thread of its own, one event at a time, in the order in which they came about; it may take its
+thread of its own, one event at a time, in the order in which they were noted; it may take its
 time, and what it raises is logged. What it cannot keep up with is dropped and counted.
 """
 
