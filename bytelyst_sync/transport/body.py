@@ -1,7 +1,8 @@
 """An answer's body, bounded in bytes and in time.
 
 A server, or whoever answers in its place, decides neither how much memory nor how much time an
-answer may take: 64 MiB after decompression, and the read timeout plus a second for every 8 KiB.
+answer may take: 64 MiB after decompression, and the read timeout plus a second for every 8 KiB. Nor
+how much work: pieces of a byte or two are taken a hundred thousand times, and then given up.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ SLOWEST_BYTES_PER_S = 8 * 1024
 """Below this rate a transfer runs out of time."""
 
 _CHUNK_BYTES = 64 * 1024
+_MOST_CRUMBS = 100_000
+_CRUMB_BYTES = 16
 
 
 class Pace:
@@ -61,10 +64,12 @@ def read_body(
     # one buffer, because a server may cut its answer into pieces of a byte
     body = bytearray()
     pace = Pace(timeout_s)
-    for chunk in _chunks(response):
+    for number, chunk in enumerate(_chunks(response)):
         body += chunk
         if len(body) > limit:
             raise _too_large(url, limit)
+        if number > _MOST_CRUMBS and len(body) < number * _CRUMB_BYTES:
+            raise TransportError(f"the answer of {server_name(url)} comes in crumbs without an end")
         pace.moved(len(chunk))
         if pace.left_s() <= 0:
             raise TransportError(

@@ -29,6 +29,8 @@ class Gunicorn:
         command = [sys.executable, "-m", "gunicorn", "tests.torture.wsgi:make()"]
         command += ["--bind", f"fd://{descriptor}", "--workers", str(workers), "--threads", "3"]
         command += ["--worker-class", "gthread", "--graceful-timeout", "5"]
+        # its thread in the master, amid forks, hangs the master's end now and then
+        command += ["--no-control-socket"]
         command += ["--preload"] if preload else []
         busy = {"TORTURE_BUSY": "1"} if preload else {}
         self.process = subprocess.Popen(

@@ -25,7 +25,7 @@ from requests.auth import AuthBase, HTTPDigestAuth
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from bytelyst_sync.errors import AuthError, ConfigError, OfflineError, TransportError
-from bytelyst_sync.transport.base import Request, Response
+from bytelyst_sync.transport.base import MAX_BODY_BYTES, Request, Response
 from bytelyst_sync.transport.body import read_body
 from bytelyst_sync.transport.failures import UPSTREAM, failure
 from bytelyst_sync.transport.http import HttpTransport
@@ -732,6 +732,32 @@ class TestBody:
 
         with pytest.raises(TransportError, match="cut off"):
             self.read(Old())
+
+    def test_crumbs_are_not_taken_for_ever(self):
+        class Old:
+            length_remaining = None
+            given = 0
+
+            def stream(self, size, decode_content):
+                while True:
+                    self.given += 1
+                    yield b"a"
+
+        old = Old()
+        with pytest.raises(TransportError, match="crumbs"):
+            self.read(old, limit=MAX_BODY_BYTES)
+        assert old.given < 200_000
+
+    def test_a_few_crumbs_are_a_body(self):
+        class Old:
+            length_remaining = None
+
+            def stream(self, size, decode_content):
+                yield from (b"a" for _ in range(50_000))
+                yield from (b"a" * 1000 for _ in range(3000))
+                yield from (b"a" for _ in range(100_000))
+
+        assert len(self.read(Old(), limit=MAX_BODY_BYTES)) == 3_150_000
 
 
 def test_repr_shows_no_secret():
