@@ -23,7 +23,7 @@ from bytelyst_sync.flows.notifier import call_user
 from bytelyst_sync.flows.origin import OriginPause
 from bytelyst_sync.flows.outcomes import Outcomes
 from bytelyst_sync.flows.parcels import Packer
-from bytelyst_sync.flows.pipeline import InlinePipeline, Pipeline, ThreadedPipeline
+from bytelyst_sync.flows.pipeline import Pipeline
 from bytelyst_sync.flows.puller import Puller
 from bytelyst_sync.flows.sender import Sender
 from bytelyst_sync.flows.status import StatusBoard, Tally
@@ -48,6 +48,10 @@ from bytelyst_sync.transport.redirects import is_portal
 __all__ = ["Runtime"]
 
 _PROBE_TIMEOUT_S = 5.0
+_SYNCED_SLICE_S, _SLICE_S = 0.05, 0.0125
+"""How long answers are gathered for one commit. Where commits are synced, fewer are better; where
+they are not, short ones keep pushes waiting less.
+"""
 
 
 class Runtime:
@@ -134,7 +138,7 @@ class Runtime:
             storage=self.storage,
             claims=self.claims,
             settlement=settlement,
-            pipeline=lambda: _pipeline(config, sender, packer, clock),
+            pipeline=lambda: _pipeline(config, sender, packer),
             connectivity=connectivity,
             refusal=refusal,
             origin=self.origin,
@@ -276,10 +280,15 @@ def _storage(config: SyncConfig) -> Storage:
     return storage
 
 
-def _pipeline(config: SyncConfig, sender: Sender, packer: Packer, clock: Clock) -> Pipeline:
-    if config.workers == 1:
-        return InlinePipeline(sender.send, packer, clock, config.batch_size)
-    return ThreadedPipeline(sender.send, packer, clock, config.workers, config.batch_size)
+def _pipeline(config: SyncConfig, sender: Sender, packer: Packer) -> Pipeline:
+    slice_s = _SYNCED_SLICE_S if config.durability == "full" else _SLICE_S
+    return Pipeline(
+        sender.send,
+        packer,
+        workers=config.workers,
+        batch_size=config.batch_size,
+        slice_s=slice_s,
+    )
 
 
 def _transport(config: SyncConfig) -> Transport:
