@@ -169,7 +169,7 @@ def retry_after_is_kept(trial):
     with SyncServer(latency_s=0.002) as server:
         jumper = Jumper(trial, server)
         try:
-            for number in range(trial.rounds(3, 16)):
+            for number in range(trial.rounds(3, 8)):
                 began = time.time()
                 status = chance.choice([429, 503])
                 server.script(Reply(status, headers={"Retry-After": f"{RETRY_AFTER_S:.0f}"}))
@@ -203,7 +203,7 @@ def frozen_time(trial):
     chance = trial.random
     pushes = Pushes()
     slowest = 0.0
-    rounds = trial.rounds(10, 80)
+    rounds = trial.rounds(10, 60)
     with SyncServer(latency_s=0.001) as server:
         settings = {"base_url": server.url, "storage": str(trial.folder / "queue.db")}
         for _ in range(rounds):
@@ -279,7 +279,7 @@ def suspended(trial):
         running = [hunt.begin(work.push, hunt.first, f"s{slot}") for slot in range(2)]
         asleep = 0.0
         slowest = 0.0
-        for _ in range(trial.rounds(4, 30)):
+        for _ in range(trial.rounds(3, 16)):
             hunt.wait(0.3)
             chosen = [pid for pid, _ in running if hunt.chance.random() < 0.6]
             for pid in chosen:
@@ -321,7 +321,7 @@ def server_suspended(trial):
             hunt = Hunt(trial, nursery, url, timeout=(0.3, 0.4), max_retries=20)
             running = hunt.begin(process_work.push_now_and_then, hunt.first, "a", 30, workers=3)
             asleep = 0.0
-            for _ in range(trial.rounds(4, 30)):
+            for _ in range(trial.rounds(3, 16)):
                 hunt.wait(0.4)
                 os.kill(serving.pid, signal.SIGSTOP)
                 length = 0.5 + hunt.chance.random() * 0.8

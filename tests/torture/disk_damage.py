@@ -131,7 +131,7 @@ def is_told(notice: str) -> bool:
 def damage_at_random(trial: Trial) -> dict[str, object]:
     """To the header, the middle or the WAL: before it is opened."""
     tally = Tally()
-    for number in range(trial.rounds(9, 90)):
+    for number in range(trial.rounds(6, 90)):
         where = PLACES[number % len(PLACES)]
         path = queue_of(trial.folder / f"queue{number}", crashed=where == "wal")
         settle(path, where, damage(path, where, trial.random), tally)
@@ -158,7 +158,7 @@ def damage_at_run_time(trial: Trial) -> dict[str, object]:
     """An engine delivers and pushes on while its file is damaged; then the next start."""
     salvaged = rounds = missing = 0
     slowest_s = 0.0
-    for number in range(trial.rounds(3, 25)):
+    for number in range(trial.rounds(3, 20)):
         path = queue_of(trial.folder / f"queue{number}", crashed=False)
         with SyncServer() as server:
             with engine_at(server, path) as engine:

@@ -104,7 +104,7 @@ class Hunt:
 def kill_pushing(trial):
     with Nursery() as nursery, SyncServer() as server:
         hunt = Hunt(trial, nursery, server.url, auto_flush=False)
-        for number in range(trial.rounds(60, 700)):
+        for number in range(trial.rounds(50, 450)):
             began = hunt.begin(work.push, hunt.first, "a")
             hunt.wait(0.08)
             hunt.end(*began)
@@ -118,7 +118,7 @@ def kill_pushing(trial):
 def kill_delivering(trial):
     with Nursery() as nursery, SyncServer() as server:
         hunt = Hunt(trial, nursery, server.url)
-        for number in range(trial.rounds(50, 600)):
+        for number in range(trial.rounds(30, 300)):
             server.latency_s = hunt.chance.choice([0.0, 0.002, 0.01])
             workers = hunt.chance.choice([1, 3])
             began = hunt.begin(work.push, hunt.first, "a", workers=workers)
@@ -140,7 +140,7 @@ def kill_one_of_several(trial):
             return hunt.begin(work.push, hunt.first, f"s{slot}")
 
         running = [begin(slot) for slot in range(4)]
-        for _ in range(trial.rounds(40, 400)):
+        for _ in range(trial.rounds(30, 260)):
             hunt.wait(0.15)
             slot = hunt.chance.randrange(len(running))
             hunt.end(*running[slot])
@@ -156,7 +156,7 @@ def kill_checkpointing(trial):
     with Nursery() as nursery, SyncServer() as server:
         hunt = Hunt(trial, nursery, server.url, auto_flush=False)
         checked = 0
-        for number in range(trial.rounds(40, 500)):
+        for number in range(trial.rounds(30, 350)):
             seed = hunt.chance.randrange(10**6)
             began = hunt.begin(work.checkpoint, hunt.first, "a", seed)
             hunt.wait(0.15)
@@ -190,7 +190,7 @@ def kill_pulling(trial):
         for number, key in enumerate(keys):
             server.put("pages", {"id": key, "n": number})
         looks = 0
-        for number in range(trial.rounds(40, 400)):
+        for number in range(trial.rounds(30, 260)):
             for key in hunt.chance.sample(keys, 25):
                 if key in server.records("pages") and hunt.chance.random() < 0.2:
                     server.remove("pages", key)
@@ -217,7 +217,7 @@ def kill_resolving(trial):
         keys = [f"r{number}" for number in range(8)]
         for key in keys:
             server.put("shared", {"id": key})
-        for number in range(trial.rounds(40, 400)):
+        for number in range(trial.rounds(30, 400)):
             chosen = hunt.chance.sample(keys, 3)
             for key in chosen:
                 server.patch("shared", key, {"theirs": number})

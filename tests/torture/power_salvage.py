@@ -51,7 +51,7 @@ def power_loss_in_salvage(trial: Trial) -> dict[str, object]:
     private()
     losses = midway = 0
     notices = set()
-    for number in range(trial.rounds(2, 8)):
+    for number in range(trial.rounds(2, 4)):
         files = damaged(trial.folder / f"damaged{number}", crashed=number % 2 == 0)
         with SyncServer() as server:
             options = trial.random.choice(("data=ordered", "data=writeback"))

@@ -82,7 +82,7 @@ def _live(server, path, number):
 @scenario("security", "every file of a store is its owner's only, at every instant of its life")
 def private_files(trial: Trial) -> dict[str, object]:
     """Life, damage and repair under a umask that hides nothing."""
-    rounds = trial.rounds(1, 6)
+    rounds = trial.rounds(1, 4)
     os.umask(0)
     names, looks = set(), 0
     with Recorder() as server:

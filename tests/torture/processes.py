@@ -66,7 +66,7 @@ def right_taken_over(trial):
             work.push_now_and_then, hunt.first, "p", 40, auto_flush=False, headers={"X-Slot": "p"}
         )
         times = []
-        for number in range(trial.rounds(6, 40)):
+        for number in range(trial.rounds(5, 30)):
             seen = len(server.requests)
             check(
                 server.wait_for(lambda seen=seen: len(server.requests) > seen + 5, 5.0), "it sends"
@@ -133,7 +133,7 @@ def forks_amid_threads(trial):
     with Nursery() as nursery, SyncServer() as server:
         hunt = Hunt(trial, nursery, server.url, workers=2, exit_timeout=1.0)
         server.put("pages", {"id": "p"})
-        count = trial.rounds(25, 120)
+        count = trial.rounds(20, 100)
         seed = hunt.chance.randrange(10**6)
         lines = hunt.ask(work.forks, hunt.first, count, seed)
         hunt.acknowledged = {line for line in lines if isinstance(line, int)}
@@ -191,9 +191,9 @@ def pools(trial):
         hunt = Hunt(trial, nursery, server.url)
         processes = Counter()
         for method, count in (
-            ("fork", trial.rounds(40, 400)),
+            ("fork", trial.rounds(30, 250)),
             ("spawn", trial.rounds(6, 40)),
-            ("forkserver", trial.rounds(0, 40)),
+            ("forkserver", trial.rounds(0, 30)),
         ):
             if not count:
                 continue

@@ -63,7 +63,7 @@ class Bench:
 @scenario("threads", "callbacks that push, flush, close, raise or wait for pushers block nobody")
 def callbacks_of_all_kinds(trial):
     acts = 0
-    rounds = trial.rounds(25, 250)
+    rounds = trial.rounds(20, 200)
     with SyncServer() as server:
         server.reject = lambda seen: Reply(422) if "refused" in str(seen.body) else None
         bench = Bench(trial, server)
@@ -100,7 +100,7 @@ def close_amid_everything(trial):
     with SyncServer() as server:
         server.put("pages", {"id": "p"})
         bench = Bench(trial, server)
-        rounds = trial.rounds(25, 250)
+        rounds = trial.rounds(20, 150)
         for _ in range(rounds):
             server.latency_s = chance.choice([0.0, 0.001, 0.01])
             engine = bench.make(workers=chance.choice([1, 3]))
@@ -208,7 +208,7 @@ def exit_with_requests_in_flight(trial):
     chance = trial.random
     over: list[float] = []
     kinds = list(BUSY)
-    for number in range(trial.rounds(8, 66)):
+    for number in range(trial.rounds(6, 44)):
         if not number % len(kinds):
             chance.shuffle(kinds)
         serving = chance.choice(SERVERS)

@@ -185,7 +185,7 @@ def wal_stays_bounded(trial: Trial) -> dict[str, object]:
         ]
         for reader in readers:
             reader.start()
-        pushes = trial.rounds(2400, 8000)
+        pushes = trial.rounds(1600, 8000)
         largest["with iterators and readers"] = push_and_watch(engine, wal, "a", pushes)
         ended.set()
         for reader in readers:
@@ -194,7 +194,7 @@ def wal_stays_bounded(trial: Trial) -> dict[str, object]:
         with closing(sqlite3.connect(path)) as foreign:
             foreign.execute("BEGIN")
             foreign.execute("SELECT count(*) FROM items").fetchone()
-            grown = push_and_watch(engine, wal, "b", trial.rounds(800, 3000))
+            grown = push_and_watch(engine, wal, "b", trial.rounds(600, 3000))
         push_and_watch(engine, wal, "c", 300)
         largest["after a foreign reader"] = wal.stat().st_size
     for when, size in largest.items():
