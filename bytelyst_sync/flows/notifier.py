@@ -14,6 +14,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from bytelyst_sync.flows.telling import log_raised
@@ -56,8 +57,12 @@ class Notifier:
             self._notes.append(note)
             if self._thread is None:
                 self._closing = False
-                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                # there may be too many, and while the interpreter ends Python 3.12 begins none:
+                # who posts has done what there is to tell of, and the next to post tries again
+                with suppress(RuntimeError):
+                    thread.start()
+                    self._thread = thread
             self._lock.notify_all()
 
     def drain(self, timeout: float) -> bool:

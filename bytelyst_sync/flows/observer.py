@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 
 from bytelyst_sync.clock import Clock, as_datetime
-from bytelyst_sync.flows.notifier import Notifier, Subscribers, in_callback
+from bytelyst_sync.flows.notifier import Notifier, Subscribers
 from bytelyst_sync.flows.parcels import Outcome
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.state.effects import Effects
@@ -137,13 +137,13 @@ class Observer:
         )
 
     def close(self, timeout: float) -> bool:
-        """Tells what is left; true if that was done in time. What was not is dropped, but from a
-        callback, which waits for nothing.
+        """Tells what is left; true if that was done in time. What was not is dropped, unless there
+        was no time at all: then it is only asked to end.
         """
         with self._lock:
             self._closed = True
         done = self._notifier.close(timeout)
-        if not done and not in_callback():
+        if not done and timeout > 0:
             self._notifier.drop()
             with self._lock:
                 self._dropped += self._waiting

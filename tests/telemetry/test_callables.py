@@ -1,14 +1,19 @@
 """A telemetry may do what it likes: it never holds up or breaks what it is told of."""
 
 import logging
+import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from bytelyst_sync import ConfigError, SyncConfig
 from bytelyst_sync.testing import SyncServer
 
+ROOT = Path(__file__).parents[2]
 PATIENCE_S = 10.0
 WAITED_S = 0.5
 """Less than the callables here would hold somebody up, more than a push or a flush takes."""
@@ -245,3 +250,54 @@ def test_what_cannot_be_called_is_refused(wrong):
     with pytest.raises(ConfigError, match="telemetry") as caught:
         SyncConfig(base_url="http://x", entities={"n": "/n"}, storage=":memory:", telemetry=wrong)
     assert caught.value.field == "telemetry"
+
+
+PROGRAM = """
+import sys, time
+import bytelyst_sync.flows.notifier as notifier
+from bytelyst_sync import create_sync_engine
+
+url, quiet_s, takes_s = sys.argv[1], float(sys.argv[2]), float(sys.argv[3])
+notifier._QUIET_S = quiet_s
+
+def telemetry(event):
+    print(event.name, event.outcome, flush=True)
+    time.sleep(takes_s)
+
+engine = create_sync_engine(
+    base_url=url, entities={"notes": "/notes"}, storage=":memory:", probe=None,
+    auto_flush=False, telemetry=telemetry, exit_timeout=1.0 if takes_s else 20.0,
+)
+engine.on_status_change(lambda info: None)
+engine.push("notes", {"id": "1"})
+time.sleep(0.5)
+"""
+
+
+@pytest.mark.parametrize(
+    ("quiet_s", "takes_s"), [(10, 0), (0.05, 0), (10, 60)], ids=["told", "quiet", "stuck"]
+)
+def test_the_end_of_the_program(server, quiet_s, takes_s):
+    """The last flush is tried, whatever the telemetry does, and whether its thread still runs."""
+    began = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, server.url, str(quiet_s), str(takes_s)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(server.records("notes")) == 1
+    assert time.monotonic() - began < 40
+    told = done.stdout.splitlines()
+    assert told[0] == "pushed None"
+    if quiet_s == 10 and not takes_s:
+        assert told[1:] == [
+            "status syncing",
+            "sent delivered",
+            "delivered None",
+            "status idle",
+            "status closed",
+        ]
