@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from benchmarks.harness import OURS, Bench, body, main, record
 from benchmarks.peers import PEERS, Keep, engine, keeper, raw_connection, seconds_each
-from bytelyst_sync.state.outbox import new_item_id
+from bytelyst_sync.state.item_ids import new_item_id
 from bytelyst_sync.storage.schema import ITEMS, Item
 from bytelyst_sync.storage.sqlite_sql import statements
 

@@ -36,8 +36,9 @@ from bytelyst_sync.model import (
 from bytelyst_sync.rules.ids import record_key
 from bytelyst_sync.rules.prepare import as_operation
 from bytelyst_sync.runtime import Runtime
+from bytelyst_sync.state.changes import Change
 from bytelyst_sync.state.effects import Effects, as_conflict, as_sync_item
-from bytelyst_sync.state.outbox import Change, repaired_by
+from bytelyst_sync.state.outbox import repaired_by
 from bytelyst_sync.state.reading import conflict_rows, queued_items, view_records
 from bytelyst_sync.state.replica import canonical_key, view
 from bytelyst_sync.storage.base import Transaction
@@ -152,7 +153,8 @@ class SyncEngine:
         ``UnknownEntityError``, ``InvalidDataError`` (with the path), ``RecordDeletedError``,
         ``QueueFullError``, ``StorageError``; nothing is queued then.
         """
-        change = self._change(entity, data, as_operation(operation))
+        verb = as_operation(operation)
+        change = Change.of(self._entity(entity), verb, data, self._clock.wall())
         buffer = self._buffer()
         if buffer is not None:
             return buffer.add(change)
@@ -169,15 +171,13 @@ class SyncEngine:
         Rows that cancelled a queued create have no item, and are left out of the list.
         """
         verb = as_operation(operation)
-        self._entity(entity)
-        changes = [self._change(entity, data, verb) for data in rows]
+        found, now = self._entity(entity), self._clock.wall()
+        changes = [Change.of(found, verb, data, now) for data in rows]
         buffer = self._buffer()
         if buffer is not None:
             made = [buffer.add(change) for change in changes]
         else:
-            made = self._write(
-                lambda tx, effects, run: [run.outbox.push(tx, each, effects) for each in changes]
-            )
+            made = self._write(lambda tx, effects, run: run.outbox.push_many(tx, changes, effects))
         return [item for item in made if item is not None]
 
     def delete(self, entity: str, record_id: str | int) -> SyncItem | None:
@@ -206,10 +206,6 @@ class SyncEngine:
 
     def _buffer(self) -> Buffer | None:
         return getattr(self._local, "buffer", None)
-
-    def _change(self, entity: str, data: Any, operation: SyncOperation) -> Change:
-        found = self._entity(entity)
-        return Change.of(found, operation, data, self._clock.wall())
 
     # --- delivery
 

@@ -15,9 +15,11 @@ import attrs
 from bytelyst_sync.clock import as_datetime
 from bytelyst_sync.model import SyncItem, SyncOperation
 from bytelyst_sync.rules.coalesce import Outcome, coalesce
+from bytelyst_sync.state.changes import Change, deleted
 from bytelyst_sync.state.effects import Effects
+from bytelyst_sync.state.item_ids import new_item_id
 from bytelyst_sync.state.lanes import last, may_meet
-from bytelyst_sync.state.outbox import Change, Outbox, deleted, new_item_id
+from bytelyst_sync.state.outbox import Outbox
 from bytelyst_sync.state.replica import canonical_key
 from bytelyst_sync.storage.base import Storage, Transaction
 from bytelyst_sync.storage.schema import Item
@@ -80,7 +82,7 @@ class Buffer:
 
     def commit(self, tx: Transaction, effects: Effects) -> None:
         """Pushes all."""
-        self._made = [self._outbox.push(tx, change, effects) for change in self.changes]
+        self._made = self._outbox.push_many(tx, self.changes, effects)
 
     def committed(self) -> None:
         """The handles given out on the way learn their ids and places: they are the items now."""

@@ -20,11 +20,15 @@ LOCAL_PREFIX = "local-"
 """What ids begin with that stand in until the server gives one (``id_source="server"``)."""
 
 
+_SOUND = re.compile("[A-Za-z0-9_-]+")
+"""Most ids are of these alone, and nothing can be wrong with them."""
 _UNCARRIED = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def record_key(value: Any, entity: str, field: str) -> str:
     """The key of the record that has this id; ``InvalidDataError`` if it can be none."""
+    if type(value) is str and _SOUND.fullmatch(value):
+        return value
     path = f"$.{field}"
     if isinstance(value, Enum):
         value = value.value

@@ -48,20 +48,29 @@ def prepared(entity: Entity, operation: SyncOperation, data: Any) -> Prepared:
     A create without an id gets one: a UUID, or a local one where the server gives ids.
     Raises ``InvalidDataError``.
     """
-    plain, text = encoded(data, entity.name)
-    field = entity.id_field
+    field, name = entity.id_field, entity.name
+    made = None
+    if operation is SyncOperation.CREATE and type(data) is dict and data.get(field) is None:
+        made = f"{LOCAL_PREFIX}{uuid.uuid4().hex}" if entity.server_ids else str(uuid.uuid4())
+        data = {field: made, **data}
+        data[field] = made
+    plain, text = encoded(data, name)
     given = plain.get(field)
-    if given is not None:
-        key = record_key(given, entity.name, field)
-        return Prepared(key, plain, dumps(plain) if text is None else text)
-    if operation is not SyncOperation.CREATE:
+    if given is None:
+        if operation is SyncOperation.CREATE:
+            return prepared(entity, operation, plain)  # it was no dict, and is one now
         raise InvalidDataError(
-            f"{entity.name}: {operation.value} needs the record's id at $.{field}",
+            f"{name}: {operation.value} needs the record's id at $.{field}",
             path=f"$.{field}",
-            entity=entity.name,
+            entity=name,
         )
-    plain.pop(field, None)
-    by_content = digest(entity.name, plain) if entity.config.dedup == "content" else None
-    key = f"{LOCAL_PREFIX}{uuid.uuid4().hex}" if entity.server_ids else str(uuid.uuid4())
-    plain = {field: key, **plain}
-    return Prepared(key, plain, dumps(plain), by_content, True)
+    by_content = None
+    if made is not None and entity.config.dedup == "content":
+        by_content = digest(name, {key: each for key, each in plain.items() if key != field})
+    return Prepared(
+        made or record_key(given, name, field),
+        plain,
+        dumps(plain) if text is None else text,
+        by_content,
+        made is not None,
+    )

@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import heapq
 import json
-import os
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import attrs
 
 from bytelyst_sync.entity import Entities, Entity
-from bytelyst_sync.errors import InvalidDataError, QueueFullError, RecordDeletedError
+from bytelyst_sync.errors import InvalidDataError, QueueFullError
 from bytelyst_sync.model import ItemState, SyncItem, SyncOperation
 from bytelyst_sync.rules.coalesce import Outcome, coalesce
 from bytelyst_sync.rules.encode import dumps, encode
 from bytelyst_sync.rules.ids import record_key
-from bytelyst_sync.rules.prepare import prepared
+from bytelyst_sync.state.changes import Change, deleted
 from bytelyst_sync.state.effects import Effects, as_sync_item
+from bytelyst_sync.state.item_ids import new_item_id, new_item_ids, place_of
 from bytelyst_sync.state.lanes import (
     PENDING,
     add,
@@ -41,59 +42,13 @@ from bytelyst_sync.state.server_states import mark_stale
 from bytelyst_sync.storage.base import Reader, Transaction
 from bytelyst_sync.storage.schema import ALIASES, CONFLICTS, ITEMS, OPEN, RECORDS, Item, Lane
 
-__all__ = ["Change", "Outbox", "deleted", "new_item_id", "repaired_by"]
+__all__ = ["Outbox", "repaired_by"]
 
 Json = dict[str, Any]
 CREATE, UPDATE, DELETE = SyncOperation.CREATE, SyncOperation.UPDATE, SyncOperation.DELETE
 _NOT_QUEUED = (Lane.FAILED, Lane.PARKED)
 _DECIDING = (Lane.PARKED, Lane.ASKING)
 _CLEARED_AT_ONCE = 1000
-
-
-@attrs.frozen(eq=False)
-class Change:
-    """A push, checked and encoded, on its way into the queue. ``now`` is the wall clock."""
-
-    entity: Entity
-    operation: SyncOperation
-    key: str
-    data: Json
-    now: float
-    digest: str | None = None
-    """Given if it may collapse onto a queued create of equal content."""
-    text: str | None = None
-    """The data as JSON, if that is known."""
-    made: bool = False
-    """Whether the id was made just now, so that nothing of its record can be queued."""
-
-    @classmethod
-    def of(cls, entity: Entity, operation: SyncOperation, data: Any, now: float) -> Change:
-        """A push's arguments, checked; raises ``InvalidDataError``."""
-        key, plain, text, digest, made = prepared(entity, operation, data)
-        return cls(entity, operation, key, plain, now, digest, text, made)
-
-
-def deleted(change: Change) -> RecordDeletedError:
-    """The error for an update of a record whose delete is queued."""
-    return RecordDeletedError(
-        f"{change.entity.name} {change.key} cannot be updated: its delete is queued; "
-        "create it anew, or cancel the delete first",
-        entity=change.entity.name,
-        record_id=change.key,
-    )
-
-
-def new_item_id(seq: int) -> str:
-    """A new item id, which is also an Idempotency-Key: random, and ending in the place, so that
-    the item is found by it without an index.
-    """
-    return f"{os.urandom(16).hex()}-{seq}"
-
-
-def place_of(item_id: str) -> int:
-    """The place that an item id ends in; 0, which no item has, if it is no such id."""
-    tail = item_id.rpartition("-")[2]
-    return int(tail) if tail.isascii() and tail.isdigit() and len(tail) < 19 else 0
 
 
 class Outbox:
@@ -143,32 +98,74 @@ class Outbox:
         return None
 
     def _append(self, tx: Transaction, new: Change, tail: Item | None, effects: Effects) -> Item:
-        if self._max_length is not None and self.length(tx) >= self._max_length:
-            raise QueueFullError(
-                f"{self._max_length} operations are queued (max_queue_length); nothing was added",
-                entity=new.entity.name,
-                record_id=new.key,
-            )
+        self._make_sure_of_room(tx, [new])
         seq = tx.next_number()
         effects.note("pushed", new.entity.name, new.operation.value)
         links, data = references(tx, new.entity, new.data, seq)
-        version = None
-        if new.operation is not CREATE and new.entity.replica:
-            row = tx.get(RECORDS, new.entity.name, new.key)
-            version = row.version if row is not None else None
-        item = Item(
-            seq,
-            new_item_id(seq),
-            new.entity.name,
-            new.key,
-            new.operation.value,
-            new.text if new.text is not None and data is new.data else dumps(data),
-            new.now,
-            turn=seq,
-            version=version,
-            digest=new.digest,
-        )
-        return add(tx, item, links, before=tail)
+        text = new.text if new.text is not None and data is new.data else dumps(data)
+        return add(tx, _row(tx, new, seq, new_item_id(seq), text), links, before=tail)
+
+    def _make_sure_of_room(self, tx: Reader, new: Sequence[Change]) -> None:
+        if self._max_length is None:
+            return
+        room = max(0, self._max_length - self.length(tx))
+        if len(new) > room:
+            raise QueueFullError(
+                f"{self._max_length} operations are queued (max_queue_length); nothing was added",
+                entity=new[room].entity.name,
+                record_id=new[room].key,
+            )
+
+    # --- many
+
+    def push_many(
+        self, tx: Transaction, changes: Sequence[Change], effects: Effects
+    ) -> list[SyncItem | None]:
+        """The same for many: those of records that have nothing queued are put in together."""
+        busy = self._busy_records(tx, changes)
+        free = {name for name, each in self._entities.items() if _is_free(each, effects)}
+        made: list[SyncItem | None] = []
+        together: list[Change] = []
+        for new in changes:
+            place = (new.entity.name, new.key)
+            if new.entity.name in free and new.digest is None and place not in busy:
+                together.append(new)
+            else:
+                made += self._append_all(tx, together, effects)
+                together = []
+                made.append(self.push(tx, new, effects))
+            busy.add(place)
+        return made + self._append_all(tx, together, effects)
+
+    def _busy_records(self, tx: Reader, changes: Iterable[Change]) -> set[tuple[str, str]]:
+        asked: dict[str, list[str]] = {}
+        for new in changes:
+            if not new.made:
+                asked.setdefault(new.entity.name, []).append(new.key)
+        return {
+            (name, key)
+            for name, keys in asked.items()
+            for key in tx.present(ITEMS, "record", (name,), keys)
+        }
+
+    def _append_all(
+        self, tx: Transaction, new: Sequence[Change], effects: Effects
+    ) -> list[SyncItem | None]:
+        """Puts in changes of different records that have nothing queued."""
+        if not new:
+            return []
+        self._make_sure_of_room(tx, new)
+        seqs = [tx.next_number() for _ in new]
+        items = [
+            _row(tx, each, seq, item_id, each.text or dumps(each.data))
+            for each, seq, item_id in zip(new, seqs, new_item_ids(seqs), strict=True)
+        ]
+        tx.insert(ITEMS, *items)
+        for (name, operation), count in Counter(
+            (each.entity.name, each.operation) for each in new
+        ).items():
+            effects.note("pushed", name, operation.value, count=count)
+        return [as_sync_item(item, data=each.data) for item, each in zip(items, new, strict=True)]
 
     def _meet(self, tx: Transaction, queued: Item, new: Change, effects: Effects) -> Item | None:
         """Lets a new operation meet the record's last item, and what it becomes the one before
@@ -382,6 +379,34 @@ class Outbox:
             if item is not None and item.id == item_id and item.lane == Lane.FAILED:
                 found.append(item)
         return found
+
+
+def _is_free(entity: Entity, effects: Effects) -> bool:
+    """Whether nothing but its own record's queue decides what becomes of a push, and nobody
+    watches it.
+    """
+    watched = effects.watch and entity.replica
+    return not (entity.config.references or entity.server_ids or watched)
+
+
+def _row(tx: Reader, new: Change, seq: int, item_id: str, text: str) -> Item:
+    """A change as it is queued, ready to be sent."""
+    version = None
+    if new.operation is not CREATE and new.entity.replica:
+        row = tx.get(RECORDS, new.entity.name, new.key)
+        version = row.version if row is not None else None
+    return Item(
+        seq,
+        item_id,
+        new.entity.name,
+        new.key,
+        new.operation.value,
+        text,
+        new.now,
+        turn=seq,
+        version=version,
+        digest=new.digest,
+    )
 
 
 def _fresh(item: Item, now: float) -> Item:

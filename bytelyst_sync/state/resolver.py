@@ -18,8 +18,8 @@ from bytelyst_sync.rules.merge import same, three_way
 from bytelyst_sync.rules.patch import compose, diff
 from bytelyst_sync.rules.times import record_time
 from bytelyst_sync.state.effects import Effects, Question
+from bytelyst_sync.state.item_ids import new_item_id
 from bytelyst_sync.state.lanes import change, items_of, references, refers_ahead, remove
-from bytelyst_sync.state.outbox import new_item_id
 from bytelyst_sync.state.replica import fold, server_state, watching
 from bytelyst_sync.state.server_states import put_state
 from bytelyst_sync.storage.base import Transaction

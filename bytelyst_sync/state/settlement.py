@@ -21,8 +21,8 @@ from bytelyst_sync.state.aliases import adopt_server_id
 from bytelyst_sync.state.arrivals import Arrivals
 from bytelyst_sync.state.claims import Claim, claimed
 from bytelyst_sync.state.effects import Effects, as_sync_item
+from bytelyst_sync.state.item_ids import new_item_id
 from bytelyst_sync.state.lanes import change, first, items_of, let_earlier_ones_go, remove
-from bytelyst_sync.state.outbox import new_item_id
 from bytelyst_sync.state.replica import watching
 from bytelyst_sync.state.resolver import Resolver
 from bytelyst_sync.state.server_states import DELETED, mark_stale, put_state

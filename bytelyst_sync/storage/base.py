@@ -10,7 +10,7 @@ the right to deliver is not exclusive, so that claims are leases.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import attrs
@@ -81,6 +81,12 @@ class Reader(Protocol):
         """
         ...
 
+    def present(
+        self, table: Table[R], index: str, prefix: tuple[Value, ...], values: Iterable[str]
+    ) -> set[str]:
+        """Which of these texts some row has in the column that follows the prefix."""
+        ...
+
     def count(self, table: Table[R], *prefix: Value) -> int:
         """How many rows have these leading ``counted`` columns; kept, never counted."""
         ...
@@ -99,8 +105,8 @@ class Reader(Protocol):
 class Transaction(Reader, Protocol):
     """A reader that may also change things; all of it is committed, or nothing."""
 
-    def insert(self, table: Table[R], row: R) -> None:
-        """Adds a row whose key is not there yet."""
+    def insert(self, table: Table[R], *rows: R) -> None:
+        """Adds rows whose keys are not there yet."""
         ...
 
     def replace(self, table: Table[R], old: R, new: R) -> None:

@@ -181,6 +181,11 @@ class _SealedReader:
     ) -> Iterator[R]:
         return self._opened(self._tx.scan, table, index, prefix, bounds)
 
+    def present(
+        self, table: Table[R], index: str, prefix: tuple[Value, ...], values: Iterable[str]
+    ) -> set[str]:
+        return self._tx.present(table, index, prefix, values)
+
     def count(self, table: Table[R], *prefix: Value) -> int:
         return self._tx.count(table, *prefix)
 
@@ -227,8 +232,8 @@ class _SealedTransaction(_SealedReader):
 
     _tx: Transaction
 
-    def insert(self, table: Table[R], row: R) -> None:
-        self._tx.insert(table, self._close(table, row, None))
+    def insert(self, table: Table[R], *rows: R) -> None:
+        self._tx.insert(table, *(self._close(table, row, None) for row in rows))
 
     def replace(self, table: Table[R], old: R, new: R) -> None:
         key = _key(table, old)

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import islice
 from operator import itemgetter
 from typing import Any, TypeVar
@@ -171,6 +172,16 @@ class _View:
         """``scan``: there is one writer at a time."""
         return self.scan(table, index, prefix, upto=upto, limit=limit)
 
+    def present(
+        self, table: Table[R], index: str, prefix: tuple[Value, ...], values: Iterable[str]
+    ) -> set[str]:
+        """Which of these texts some row has in the column that follows the prefix."""
+        return {
+            each
+            for each in values
+            if next(self.scan(table, index, (*prefix, each), limit=1), None) is not None
+        }
+
     def count(self, table: Table[R], *prefix: Value) -> int:
         """How many rows have these leading counted columns."""
         counts = self._content_of(table).counts
@@ -188,13 +199,14 @@ class _View:
         self._check()
         return self.number
 
-    def insert(self, table: Table[R], row: R) -> None:
-        """Adds a row; ``ValueError`` if its key is there already."""
+    def insert(self, table: Table[R], *rows: R) -> None:
+        """Adds rows; ``ValueError`` if a key is there already."""
         content = self._content_of(table)
-        if content.key(row) in content.rows:
-            raise ValueError(f"{table.name} already has {content.key(row)}")
-        content.put(row)
-        self._undo.append(lambda: content.drop(row))
+        for row in rows:
+            if content.key(row) in content.rows:
+                raise ValueError(f"{table.name} already has {content.key(row)}")
+            content.put(row)
+            self._undo.append(partial(content.drop, row))
 
     def replace(self, table: Table[R], old: R, new: R) -> None:
         """Changes a row; ``LookupError`` if it is not there, ``ValueError`` if its new key is."""

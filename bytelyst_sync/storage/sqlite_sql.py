@@ -70,6 +70,14 @@ class Statements:
             self._updates[changed] = text
         return text
 
+    def present(self, index: str, prefix: int, width: int) -> str:
+        """The texts among ``width`` ones that occur in the column behind the prefix of an index."""
+        order = self._table.order(index)
+        where = [f"{column}=?" for column in order[:prefix]]
+        where.append(f"{order[prefix]} IN ({','.join('?' * width)})")
+        source = f"{self._table.name} INDEXED BY {self._table.name}_{index}"
+        return f"SELECT DISTINCT {order[prefix]} FROM {source} WHERE " + " AND ".join(where)  # noqa: S608
+
     def scan(self, shape: Shape) -> str:
         """A scan; its values are those of the tuples in turn, then the limit."""
         text = self._scans.get(shape)

@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
 
@@ -36,6 +37,8 @@ _ADD_TO_COUNTER = (
 )
 _LONGEST_TAIL = 64
 _AT_ONCE = 16
+_ASKED_AT_ONCE = 500
+_TOLD = 3
 
 
 @lru_cache(maxsize=4096)
@@ -124,6 +127,18 @@ class ReadView:
         """``scan``: there is one writer at a time."""
         return self.scan(table, index, prefix, upto=upto, limit=limit)
 
+    def present(
+        self, table: Table[R], index: str, prefix: tuple[Value, ...], values: Iterable[str]
+    ) -> set[str]:
+        """Which of these texts some row has in the column that follows the prefix."""
+        found: set[str] = set()
+        asked = list(values)
+        for start in range(0, len(asked), _ASKED_AT_ONCE):
+            some = asked[start : start + _ASKED_AT_ONCE]
+            text = statements(table).present(index, len(prefix), len(some))
+            found.update(value for (value,) in self._execute(text, (*prefix, *some)))
+        return found
+
     def count(self, table: Table[R], *prefix: Value) -> int:
         """How many rows have these leading counted columns."""
         width = len(prefix)
@@ -173,14 +188,20 @@ class WriteView(ReadView):
         self._let_go = False
         """Whether a number of the tail may be no row's any more."""
 
-    def insert(self, table: Table[R], row: R) -> None:
-        """Adds a row; ``ValueError`` if its key is there already."""
+    def insert(self, table: Table[R], *rows: R) -> None:
+        """Adds rows; ``ValueError`` if a key is there already."""
         known = statements(table)
+        if known.numbered and len(rows) > _LONGEST_TAIL:
+            self._tail(table)  # it is shorter now
         try:
-            self._execute(known.insert, row)
+            if len(rows) == 1:
+                self._execute(known.insert, rows[0])
+            else:
+                self._executemany(known.insert, rows)
         except sqlite3.IntegrityError as error:
-            raise ValueError(f"{table.name} already has {_key(known, row)}") from error
-        self._add(table, known, row, 1)
+            keys = ", ".join(str(_key(known, row)) for row in rows[:_TOLD])
+            raise ValueError(f"{table.name} already has one of {keys}") from error
+        self._add(table, known, rows, 1)
 
     def replace(self, table: Table[R], old: R, new: R) -> None:
         """Changes a row; ``LookupError`` if it is not there, ``ValueError`` if its new key is."""
@@ -201,8 +222,8 @@ class WriteView(ReadView):
         if done.rowcount != 1:
             raise LookupError(f"{table.name} has no {key}")
         if any(place in changed for place in known.counts_by):
-            self._add(table, known, old, -1)
-            self._add(table, known, new, 1)
+            self._add(table, known, (old,), -1)
+            self._add(table, known, (new,), 1)
             self._let_go |= known.key[0] in changed
 
     def delete(self, table: Table[R], row: R) -> None:
@@ -212,7 +233,7 @@ class WriteView(ReadView):
         self._look_before_change(known)
         if self._execute(known.delete, key).rowcount != 1:
             raise LookupError(f"{table.name} has no {key}")
-        self._add(table, known, row, -1)
+        self._add(table, known, (row,), -1)
         self._let_go |= known.numbered
 
     def next_number(self) -> int:
@@ -275,29 +296,40 @@ class WriteView(ReadView):
         super()._look()
         self._standing = self._last
 
-    def _add(self, table: Table[Any], known: Statements, row: tuple[Value, ...], by: int) -> None:
-        if not known.counted:
-            return
+    def _add(
+        self, table: Table[Any], known: Statements, rows: Sequence[tuple[Value, ...]], by: int
+    ) -> None:
+        """Counts rows that come (``by`` is 1) or go (-1)."""
+        if known.numbered:
+            rows = self._without_tail(table, known, rows, by)
+        if rows and known.counted:
+            _add_up(self._deltas.setdefault(table.name, {}), _counted(known, rows), by)
+
+    def _without_tail(
+        self, table: Table[Any], known: Statements, rows: Sequence[tuple[Value, ...]], by: int
+    ) -> Sequence[tuple[Value, ...]]:
+        """Those up to the mark; of the others it is noted how far they go."""
         self._look_before_change(known)
-        if known.numbered and self._is_beyond(row[known.key[0]], by):
-            counts = self._tails.get(table.name)
-            if counts is None:
-                return
-        else:
-            counts = self._deltas.setdefault(table.name, {})
-        _add_up(counts, {tuple(row[place] for place in known.counted): by})
-
-    def _is_beyond(self, number: int, by: int) -> bool:
-        """Whether a row of this number, that comes or goes, belongs to the tail."""
-        if by > 0 and number > self._standing:
-            self._standing = number
-            self._last = max(self._last, number)
-        return number > self._mark
+        place = known.key[0]
+        beyond = [row for row in rows if row[place] > self._mark]
+        if not beyond:
+            return rows
+        if by > 0:
+            self._standing = max(self._standing, *(row[place] for row in beyond))
+            self._last = max(self._last, self._standing)
+        if table.name in self._tails:
+            _add_up(self._tails[table.name], _counted(known, beyond), by)
+        return [row for row in rows if row[place] <= self._mark]
 
 
-def _add_up(counts: Counts, others: Counts) -> None:
+def _counted(known: Statements, rows: Iterable[tuple[Value, ...]]) -> Counts:
+    """How many of these rows each combination of the counted columns has."""
+    return Counter(tuple(row[place] for place in known.counted) for row in rows)
+
+
+def _add_up(counts: Counts, others: Counts, by: int = 1) -> None:
     for values, number in others.items():
-        counts[values] = counts.get(values, 0) + number
+        counts[values] = counts.get(values, 0) + by * number
 
 
 def _key(known: Statements, row: Iterable[Value]) -> tuple[Value, ...]:

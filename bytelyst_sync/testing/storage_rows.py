@@ -126,6 +126,34 @@ class RowsContract:
         storage.write(work)
         assert all_rows(storage, ITEMS) == [make_item(1, record="r2")]
 
+    def test_many_rows_are_inserted_at_once(self, storage: Storage) -> None:
+        """More than any store would bind to one statement; none if one of them is there."""
+        rows = [make_item(seq, record=f"r{seq}") for seq in range(1, 2001)]
+        storage.write(lambda tx: tx.insert(ITEMS, *rows))
+        assert all_rows(storage, ITEMS) == rows
+        more = [make_item(seq) for seq in (3000, 7, 3001)]
+        with pytest.raises(ValueError, match="items already has"):
+            storage.write(lambda tx: tx.insert(ITEMS, *more))
+        assert all_rows(storage, ITEMS) == rows
+        assert storage.read(lambda reader: reader.counts(ITEMS)) == {(Lane.READY, "notes"): 2000}
+        storage.write(lambda tx: tx.insert(ITEMS))
+        assert storage.read(lambda reader: reader.count(ITEMS)) == 2000
+
+    def test_which_of_many_values_occur(self, storage: Storage) -> None:
+        """Behind the prefix, and nowhere else; however many are asked for."""
+        rows = [make_item(seq, record=f"r{seq}") for seq in range(1, 41, 2)]
+        rows += [make_item(60, record="r1"), make_item(61, record="r4", entity="tasks")]
+        storage.write(inserting(*rows))
+        asked = [f"r{number}" for number in range(1500)] + ["r1", "", "😀 '"]
+
+        def look(entity: str) -> set[str]:
+            return storage.read(lambda reader: reader.present(ITEMS, "record", (entity,), asked))
+
+        assert look("notes") == {f"r{number}" for number in range(1, 41, 2)}
+        assert look("tasks") == {"r4"}
+        assert look("none") == set()
+        assert storage.read(lambda reader: reader.present(ITEMS, "record", ("notes",), [])) == set()
+
     # -- scans -----------------------------------------------------------------------------------
 
     @pytest.mark.parametrize("reverse", [False, True], ids=["up", "down"])

@@ -27,9 +27,10 @@ from bytelyst_sync.model import SyncOperation
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.rules.ids import is_local
 from bytelyst_sync.state.arrivals import Arrivals
+from bytelyst_sync.state.changes import Change
 from bytelyst_sync.state.claims import Claims
 from bytelyst_sync.state.effects import Effects
-from bytelyst_sync.state.outbox import Change, Outbox
+from bytelyst_sync.state.outbox import Outbox
 from bytelyst_sync.state.resolver import Resolver
 from bytelyst_sync.state.settlement import Settlement
 from bytelyst_sync.storage import MemoryStorage, SQLiteStorage
