@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 
 import attrs
 
@@ -89,8 +90,11 @@ class Pipeline:
         with self._lock:
             if self._alone and self._waiting:
                 return 0
-            span = self._slice_s if self._alone else self._slice_s + self._away_s
-            requests = self._concurrency.limit * max(1.0, span / self._typical_s)
+            if self._alone:
+                requests = max(1.0, self._slice_s / self._typical_s)
+            else:
+                ahead = (self._slice_s + self._away_s) / self._typical_s
+                requests = self._concurrency.limit * (1.0 + ahead)
             wanted = int(requests * self._packer.capacity)
             most = max(self._batch_size, self._packer.capacity * self._concurrency.limit)
             return max(0, min(wanted - self._open, most))
@@ -111,7 +115,7 @@ class Pipeline:
                 away_s = min(_clock.monotonic() - self._left_at, _LONGEST_AWAY_S)
                 self._away_s += (away_s - self._away_s) * 0.2
             self._see_to_threads()
-            alone = self._alone
+            alone = self._alone or not self._threads
         if alone:
             self._send_here(stopped)
         else:
@@ -164,13 +168,16 @@ class Pipeline:
             self._todo.notify(wanted)
         for _ in range(min(wanted, limit - len(self._threads)) - idle):
             thread = threading.Thread(target=self._run, name="bytelyst-sync-send", daemon=True)
-            self._threads.add(thread)
-            thread.start()
+            # there may be too many, and while the interpreter ends Python 3.12 begins none
+            with suppress(RuntimeError):
+                thread.start()
+                self._threads.add(thread)
 
     def _runs_low(self) -> bool:
         """Whether the worker should claim more now, for what is left to last meanwhile."""
-        each = 1.0 + self._away_s / self._typical_s
-        return len(self._waiting) < self._concurrency.limit * each
+        limit, waiting = self._concurrency.limit, len(self._waiting)
+        meanwhile = limit * self._away_s / self._typical_s
+        return waiting < meanwhile or (not waiting and self._sending < limit)
 
     def _take_in(self, done: _Done, under_way: int) -> None:
         sent = done.outcome.sent

@@ -140,3 +140,23 @@ def test_it_finds_out_how_many_a_server_bears(make, crowded):
     assert crowded.told[200] == 400
     assert crowded.told["most"] == 4
     assert 0 < crowded.told[429] <= 20, "under a twentieth"
+
+
+def test_where_no_thread_can_begin_the_worker_sends_by_itself(held, monkeypatch):
+    """As while the interpreter ends, on Python 3.12; or where there are too many."""
+    start = threading.Thread.start
+
+    def refuse(thread):
+        if thread.name == "bytelyst-sync-send":
+            raise RuntimeError("can't create new thread at interpreter shutdown")
+        start(thread)
+
+    transport = Slow(0.01)
+    engine = held(transport=transport, workers=4)
+    deliver(engine, 40)
+    assert transport.most == 4
+    engine._runtime.worker._deliverer._pipe.close(10)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    del transport.threads[:]
+    deliver(engine, 20, entity="tasks")
+    assert set(transport.threads) == {WORKER}
