@@ -161,9 +161,15 @@ def test_every_page_is_run_here_or_elsewhere():
     for page, module in RUN_ELSEWHERE.items():
         assert page.removesuffix(".rst") in (tests / module).read_text("utf-8")
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.rst")}
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     for page in pages - {*PAGES, *RUN_ELSEWHERE}:
         text = (DOCS / page).read_text("utf-8")
-        assert "code-block::" not in text, page
+        found = [(language, code) for language, _, code, _ in blocks(page)]
+        assert len(found) == text.count("code-block::"), page
+        for language, code in found:
+            commands = re.findall(r"^\$ (\w+) (\w+)", code, re.MULTILINE)
+            assert (language, {tool for tool, _ in commands}) == ("console", {"make"}), page
+            assert {target for _, target in commands} <= set(targets), page
         assert "literalinclude::" not in text, page
         assert not re.search(r"^.*(?<!::)::\n\n ", text, re.MULTILINE), page
 
