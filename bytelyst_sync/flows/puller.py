@@ -282,19 +282,9 @@ class Puller:
             effects = self._new_effects()
             now = self._clock.wall()
             self._check(tx, entity, stored)
-            for row in rows:
-                news = self._arrivals.arrive(
-                    tx,
-                    entity,
-                    row.key,
-                    row.record,
-                    row.version,
-                    began=began,
-                    effects=effects,
-                    now=now,
-                    seen=stored.full,
-                )
-                effects.pulled += news
+            effects.pulled += self._arrivals.arrive_together(
+                tx, entity, rows, began=began, effects=effects, now=now, seen=stored.full
+            )
             if follow.text != stored.text:
                 store(tx, entity, follow)
             return effects

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 __all__ = ["MAX_RETRY_AFTER_S", "backoff", "parse_date", "parse_retry_after"]
 
@@ -55,6 +56,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
+@lru_cache(maxsize=4)
 def parse_date(value: str | None) -> float | None:
     """The wall clock of a ``Date`` header, or ``None``."""
     if not value:

@@ -5,19 +5,28 @@ as a conflict (SPEC §5, §6). Runs inside a storage transaction.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from bytelyst_sync.entity import Entity
-from bytelyst_sync.model import SyncOperation
+from bytelyst_sync.model import RecordChange, SyncOperation
+from bytelyst_sync.rules.encode import dumps
 from bytelyst_sync.rules.merge import same
 from bytelyst_sync.rules.versions import same_version
 from bytelyst_sync.state.effects import Effects
 from bytelyst_sync.state.lanes import is_frozen, items_of
 from bytelyst_sync.state.replica import watching
 from bytelyst_sync.state.resolver import Resolver
-from bytelyst_sync.state.server_states import DELETED, keep_beside, mark_stale, put_row, put_state
+from bytelyst_sync.state.server_states import (
+    DELETED,
+    keep_beside,
+    mark_stale,
+    put_row,
+    replace_state,
+)
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import ITEMS, RECORDS, Item, Lane, Record
+from bytelyst_sync.transport.paging import Row
 
 __all__ = ["Arrivals"]
 
@@ -30,6 +39,79 @@ class Arrivals:
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
+
+    def arrive_together(
+        self,
+        tx: Transaction,
+        entity: Entity,
+        rows: Sequence[Row],
+        *,
+        began: int,
+        effects: Effects,
+        now: float,
+        seen: int | None = None,
+    ) -> int:
+        """``arrive`` for the rows of a page; how many were news.
+
+        Those of records that nothing is held of, as in a first pull all are, go in together.
+        """
+        held = self._held(tx, entity, [row.key for row in rows])
+        new: dict[str, Row] = {}
+        others: list[Row] = []
+        for row in rows:
+            if row.key in held or row.key in new:
+                others.append(row)
+            else:
+                new[row.key] = row
+        news = self._arrive_new(tx, entity, list(new.values()), effects, seen)
+        for row in others:
+            news += self.arrive(
+                tx,
+                entity,
+                row.key,
+                row.record,
+                row.version,
+                began=began,
+                effects=effects,
+                now=now,
+                seen=seen,
+            )
+        return news
+
+    def _held(self, tx: Transaction, entity: Entity, keys: list[str]) -> set[str]:
+        """The keys among these that there are rows of, known or queued."""
+        prefix = (entity.name,)
+        return tx.present(RECORDS, None, prefix, keys) | tx.present(ITEMS, "record", prefix, keys)
+
+    def _arrive_new(
+        self, tx: Transaction, entity: Entity, rows: list[Row], effects: Effects, seen: int | None
+    ) -> int:
+        if not rows:
+            return 0
+        states = [None if row.record is None else dumps(row.record) for row in rows]
+        tx.insert(
+            RECORDS,
+            *(
+                Record(entity.name, row.key, state, row.version, tx.next_number(), seen or 0)
+                for row, state in zip(rows, states, strict=True)
+            ),
+        )
+        effects.sighted += 0 if seen is None else len(rows)
+        brought = [row for row in rows if row.record is not None]
+        if brought:
+            effects.note("pulled", entity.name, count=len(brought))
+        if effects.watch:
+            effects.changes += [
+                RecordChange(
+                    entity=entity.name,
+                    record_id=row.key,
+                    before=None,
+                    after=row.record,
+                    origin="remote",
+                )
+                for row in brought
+            ]
+        return len(brought)
 
     def arrive(
         self,
@@ -87,7 +169,7 @@ class Arrivals:
         old = json.loads(row.state) if row is not None and row.state is not None else None
         known = row is not None and row.stamp > 0
         if not items:
-            put_state(tx, entity, key, state, version, seen=seen)
+            replace_state(tx, entity, key, row, state, version, seen=seen)
             return not (known and same(old, state, entity.bookkeeping)) and not (
                 not known and state is None
             )
@@ -101,7 +183,7 @@ class Arrivals:
             return True
         unknown_base = not known and items[0].operation != SyncOperation.CREATE.value
         if (known and same(old, state, entity.bookkeeping)) or (unknown_base and state is not None):
-            put_state(tx, entity, key, state, version, seen=seen)
+            replace_state(tx, entity, key, row, state, version, seen=seen)
             self._rebase(tx, items[0], version)
             return unknown_base
         self._resolver.meet(tx, entity, items, state, version, effects, now)

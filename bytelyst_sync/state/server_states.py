@@ -10,7 +10,7 @@ from bytelyst_sync.rules.ids import is_local
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import RECORDS, Record
 
-__all__ = ["keep_beside", "mark_stale", "put_row", "put_state"]
+__all__ = ["keep_beside", "mark_stale", "put_row", "put_state", "replace_state"]
 
 Json = dict[str, Any]
 Version = str | int | None
@@ -39,22 +39,24 @@ def put_state(
     """The server's record is this from now on; what was kept beside it or due to be read is
     settled by it. Nothing is kept of an entity without a local copy.
     """
-    if not entity.replica:
-        return
-    old = tx.get(RECORDS, entity.name, key)
-    stamp = tx.next_number()
-    put_row(
-        tx,
-        old,
-        Record(
-            entity.name,
-            key,
-            None if state is None else dumps(state),
-            version,
-            stamp,
-            seen if seen is not None else (old.seen if old is not None else 0),
-        ),
-    )
+    if entity.replica:
+        replace_state(tx, entity, key, tx.get(RECORDS, entity.name, key), state, version, seen=seen)
+
+
+def replace_state(
+    tx: Transaction,
+    entity: Entity,
+    key: str,
+    old: Record | None,
+    state: Json | None,
+    version: Version,
+    *,
+    seen: int | None = None,
+) -> None:
+    """The same, where the row as it is has been read."""
+    seen = seen if seen is not None else (old.seen if old is not None else 0)
+    text = None if state is None else dumps(state)
+    put_row(tx, old, Record(entity.name, key, text, version, tx.next_number(), seen))
 
 
 def keep_beside(

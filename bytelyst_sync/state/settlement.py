@@ -25,7 +25,7 @@ from bytelyst_sync.state.item_ids import new_item_id
 from bytelyst_sync.state.lanes import change, first, items_of, let_earlier_ones_go, remove
 from bytelyst_sync.state.replica import watching
 from bytelyst_sync.state.resolver import Resolver
-from bytelyst_sync.state.server_states import DELETED, mark_stale, put_state
+from bytelyst_sync.state.server_states import DELETED, mark_stale, put_state, replace_state
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import ITEMS, RECORDS, Item, Lane, Record
 from bytelyst_sync.transport.answers import Answer
@@ -202,7 +202,7 @@ class Settlement:
             mark_stale(tx, entity, item.record)
             return
         state = self._state_after(entity, item, row, answer)
-        put_state(tx, entity, item.record, state, answer.version)
+        replace_state(tx, entity, item.record, row, state, answer.version)
         if row is not None and row.beside is not None and not _settled_by(row, state, answer):
             # it was pulled while this was on its way: older or newer, only the server knows
             mark_stale(tx, entity, item.record)
@@ -228,8 +228,10 @@ class Settlement:
         if not entity.replica:
             return
         following = first(tx, entity.name, key)
+        if following is None or following.frozen:
+            return
         row = tx.get(RECORDS, entity.name, key)
-        if following is None or row is None or following.frozen:
+        if row is None:
             return
         if following.operation != CREATE.value and following.lane != Lane.SENDING:
             tx.replace(ITEMS, following, following._replace(version=row.version))

@@ -82,9 +82,11 @@ class Reader(Protocol):
         ...
 
     def present(
-        self, table: Table[R], index: str, prefix: tuple[Value, ...], values: Iterable[str]
+        self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[str]
     ) -> set[str]:
-        """Which of these texts some row has in the column that follows the prefix."""
+        """Which of these texts some row has in the column that follows the prefix, in the order
+        of an index (``None``: of the key).
+        """
         ...
 
     def count(self, table: Table[R], *prefix: Value) -> int:

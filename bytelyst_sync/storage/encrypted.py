@@ -182,7 +182,7 @@ class _SealedReader:
         return self._opened(self._tx.scan, table, index, prefix, bounds)
 
     def present(
-        self, table: Table[R], index: str, prefix: tuple[Value, ...], values: Iterable[str]
+        self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[str]
     ) -> set[str]:
         return self._tx.present(table, index, prefix, values)
 

@@ -70,12 +70,12 @@ class Statements:
             self._updates[changed] = text
         return text
 
-    def present(self, index: str, prefix: int, width: int) -> str:
-        """The texts among ``width`` ones that occur in the column behind the prefix of an index."""
+    def present(self, index: str | None, prefix: int, width: int) -> str:
+        """The texts among ``width`` ones that occur in the column behind the prefix."""
         order = self._table.order(index)
         where = [f"{column}=?" for column in order[:prefix]]
         where.append(f"{order[prefix]} IN ({','.join('?' * width)})")
-        source = f"{self._table.name} INDEXED BY {self._table.name}_{index}"
+        source = self._source(index)
         return f"SELECT DISTINCT {order[prefix]} FROM {source} WHERE " + " AND ".join(where)  # noqa: S608
 
     def scan(self, shape: Shape) -> str:
@@ -91,7 +91,7 @@ class Statements:
         order = table.order(index)
         if prefix + max(after, upto, 0) > len(order):
             raise ValueError(f"a scan of {table.name} by {index or 'key'} is ordered by {order}")
-        source = table.name if index is None else f"{table.name} INDEXED BY {table.name}_{index}"
+        source = self._source(index)
         where = [f"{column}=?" for column in order[:prefix]]
         rest = order[prefix:]
         if after >= 0:
@@ -107,6 +107,10 @@ class Statements:
         if rest:
             text += " ORDER BY " + ",".join(f"{column}{down}" for column in rest)
         return text + " LIMIT ?" if limited else text
+
+    def _source(self, index: str | None) -> str:
+        name = self._table.name
+        return name if index is None else f"{name} INDEXED BY {name}_{index}"
 
     def _sparse(self, index: str) -> list[str]:
         return [column for column in self._table.indexes[index] if column in self._nullable]

@@ -128,7 +128,7 @@ class ReadView:
         return self.scan(table, index, prefix, upto=upto, limit=limit)
 
     def present(
-        self, table: Table[R], index: str, prefix: tuple[Value, ...], values: Iterable[str]
+        self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[str]
     ) -> set[str]:
         """Which of these texts some row has in the column that follows the prefix."""
         found: set[str] = set()

@@ -12,11 +12,13 @@ from bytelyst_sync.storage.schema import (
     ALIASES,
     ITEMS,
     META,
+    RECORDS,
     TABLES,
     Alias,
     Item,
     Lane,
     Meta,
+    Record,
 )
 from bytelyst_sync.testing.storage_samples import (
     SAMPLES,
@@ -153,6 +155,20 @@ class RowsContract:
         assert look("tasks") == {"r4"}
         assert look("none") == set()
         assert storage.read(lambda reader: reader.present(ITEMS, "record", ("notes",), [])) == set()
+
+    def test_which_of_many_keys_occur(self, storage: Storage) -> None:
+        """The same in the order of the key."""
+        rows = [Record("notes", f"r{number}", None, None, 0, 0) for number in range(1, 41, 2)]
+        rows.append(Record("tasks", "r4", None, None, 0, 0))
+        storage.write(lambda tx: tx.insert(RECORDS, *rows))
+        asked = [f"r{number}" for number in range(1500)] + ["", "😀 '"]
+
+        def look(entity: str) -> set[str]:
+            return storage.read(lambda reader: reader.present(RECORDS, None, (entity,), asked))
+
+        assert look("notes") == {f"r{number}" for number in range(1, 41, 2)}
+        assert look("tasks") == {"r4"}
+        assert look("none") == set()
 
     # -- scans -----------------------------------------------------------------------------------
 

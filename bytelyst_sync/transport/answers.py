@@ -80,7 +80,8 @@ def decode_json(response: Response) -> Any:
     if not response.body.strip():
         return MISSING
     try:
-        body = json.loads(response.body, parse_constant=_no_constant, parse_float=_finite)
+        text = response.body.decode(json.detect_encoding(response.body), "surrogatepass")
+        body = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return MISSING
     return MISSING if _is_too_deep(response.body, body) else body
@@ -95,6 +96,9 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError("a number beyond a float cannot be stored or sent again")
     return number
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant, parse_float=_finite)
 
 
 def _is_too_deep(raw: bytes, body: Any) -> bool:

@@ -51,6 +51,7 @@ class Mapper:
         self.dialect = entity.dialect
         self.steps = Steps(self.dialect, entity.name)
         self.requests = Writer(entity, config, self.steps)
+        self._version_sources = [tuple(each.split(":", 1)) for each in self.dialect.version]
         self._wall = wall
 
     # --- before a write
@@ -271,8 +272,7 @@ class Mapper:
 
     def version_of(self, record: Json | None, heard: Heard | None = None) -> Version:
         """The record's version, from the first source that has one."""
-        for source in self.dialect.version:
-            kind, _, name = source.partition(":")
+        for kind, name in self._version_sources:
             value: Any = None
             if kind == "header":
                 value = heard.headers.get(name.lower()) if heard is not None else None

@@ -184,7 +184,9 @@ class Pager:
             came = record if isinstance(record, dict) else element
             raise self._misfit("item", self._dialect.item, expected, came)
         version = self._mapper.version_of(record)
-        gone = self._mapper.is_tombstone(record) or self._mapper.is_tombstone(element)
+        gone = self._mapper.is_tombstone(record) or (
+            element is not record and self._mapper.is_tombstone(element)
+        )
         return Row(str(value), None if gone else record, version)
 
     def _usable(self, rows: list[Row]) -> list[Row]:

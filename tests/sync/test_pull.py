@@ -451,6 +451,39 @@ def test_a_tombstone_of_a_record_that_was_never_here_is_no_news(new_engine, serv
     assert changes == []
 
 
+def test_a_page_may_name_a_record_twice_and_mix_known_and_new_ones(
+    new_engine, scripted, page, view_of
+):
+    known = {"id": "known", "title": "old", "version": 1}
+    rows = [
+        {"id": "twice", "title": "a", "version": 1},
+        {"id": "known", "title": "new", "version": 2},
+        {"id": "gone", "deleted": True, "version": 1},
+        {"id": "twice", "title": "a", "version": 1},
+        {"id": "queued", "title": "theirs", "version": 3},
+    ]
+    wire = scripted(page(known, cursor="1"), page(*rows, cursor="2"))
+    engine = new_engine(transport=wire, auto_flush=False)
+    assert engine.pull().pulled == 1
+    engine.push("notes", {"id": "queued", "note": "mine"}, "update")
+    changes = listen(engine)
+    result = engine.pull()
+    assert (result.pulled, result.errors) == (3, 0)
+    assert view_of(engine) == {
+        "twice": {"id": "twice", "title": "a", "version": 1},
+        "known": {"id": "known", "title": "new", "version": 2},
+        "queued": {"id": "queued", "title": "theirs", "version": 3, "note": "mine"},
+    }
+    view_of_queued = engine.get("notes", "queued")
+    engine.close()
+    told = [(each.record_id, each.before, each.after, each.origin) for each in changes]
+    assert sorted(told, key=str) == [
+        ("known", known, rows[1], "remote"),
+        ("queued", {"id": "queued", "note": "mine"}, view_of_queued, "remote"),
+        ("twice", None, rows[0], "remote"),
+    ]
+
+
 def test_unknown_fields_are_kept(new_engine, server):
     engine = new_engine(server.url)
     odd = {"id": "1", "title": "x", "new": {"deep": [1, None, {"é": 1.5}]}, "": 0}
