@@ -331,13 +331,12 @@ class SQLiteStorage:
         if unfinished is not None:
             self._notice(resume(self._settings, unfinished))
         try:
-            database, made = open_database(self._settings)
+            database, made, said = self._looked_at()
         except sqlite3.Error as error:
             if not is_damage(error):
                 raise
             self._notice(set_aside(self._settings))
-            database, made = open_database(self._settings)
-        said = database.notice or recent_notice(database)
+            database, made, said = self._looked_at()
         if self._used and made:
             said = f"{self.path} was deleted while it was in use, and made anew"
             database.start_after(self._last + GAP)
@@ -347,6 +346,15 @@ class SQLiteStorage:
         self._used, self._replaced = True, False
         database.finalizer = weakref.finalize(self, close_at_exit, database, self._guard, self._pid)
         return database
+
+    def _looked_at(self) -> tuple[Database, bool, str | None]:
+        """The file opened, whether it was made anew, and what there is to say about it."""
+        database, made = open_database(self._settings)
+        try:
+            return database, made, database.notice or recent_notice(database)
+        except BaseException:
+            database.close()
+            raise
 
     def _retire(self, database: Database | None) -> None:
         """Lets go of a file, so that the next use opens whatever the path names then."""

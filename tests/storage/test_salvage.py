@@ -104,6 +104,34 @@ def test_lost_pages_lose_what_was_on_them(path, seed):
     storage.close()
 
 
+def roots_of(path):
+    """The first page of each table and index, numbered from 0."""
+    connection = sqlite3.connect(path)
+    rows = connection.execute("SELECT name, rootpage FROM sqlite_master WHERE rootpage").fetchall()
+    connection.close()
+    return {name: page - 1 for name, page in rows}
+
+
+@pytest.mark.parametrize("data", [b"\0" * PAGE, b"\xff" * PAGE])
+def test_whichever_first_page_is_lost_the_store_goes_on(tmp_path, data):
+    whole = tmp_path / "whole.db"
+    fill(whole, rows=20)
+    for name, page in roots_of(whole).items():
+        path = tmp_path / f"{name}.db"
+        path.write_bytes(whole.read_bytes())
+        damage(path, page * PAGE, data)
+        storage = SQLiteStorage(path)
+        number = storage.write(lambda tx: tx.next_number())
+        assert number > 20, name
+        for table in TABLES:
+            for index in (None, *table.indexes):
+                storage.read(
+                    lambda reader, table=table, index=index: list(reader.scan(table, index))
+                )
+        check_sound(storage)
+        storage.close()
+
+
 def test_a_lost_leaf_costs_its_own_rows_only(path):
     fill(path)
     page = leaf_of(path, ITEMS, MANY // 2)
