@@ -22,6 +22,7 @@ from pathlib import Path
 import pytest
 
 from bytelyst_sync import SyncEngine
+from bytelyst_sync.storage import generate_key
 from bytelyst_sync.testing import SyncServer
 
 ROOT = Path(__file__).parents[2]
@@ -98,8 +99,9 @@ class Reader:
                 name, _, value = words[1].partition("=")
                 self.environment[name] = value
             elif words[0] == "python" and "bytelyst_sync.testing.server" not in words:
+                goes_to_a_file = words[-2:-1] == [">"]
                 done = subprocess.run(
-                    [sys.executable, *words[1:]],
+                    [sys.executable, *words[1 : -2 if goes_to_a_file else None]],
                     env=self.environment,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
@@ -108,7 +110,11 @@ class Reader:
                     check=False,
                 )
                 where = f"{self.page}:{line}: {command}"
-                assert_printed(expected or "\n", done.stdout or "\n", where)
+                if goes_to_a_file:
+                    assert done.returncode == 0, f"{where}: {done.stdout}"
+                    Path(words[-1]).write_text(done.stdout, "utf-8")
+                else:
+                    assert_printed(expected or "\n", done.stdout or "\n", where)
 
     def close(self):
         for each in self.names.values():
@@ -125,8 +131,8 @@ def server():
 @pytest.mark.parametrize("page", PAGES)
 def test_a_page_runs_from_top_to_bottom(page, server, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("APP_KEY", "")  # a page sets it: gone again afterwards
-    monkeypatch.delenv("APP_KEY")
+    for name in ("APP_KEY", "NEW_APP_KEY"):
+        monkeypatch.setenv(name, generate_key())
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     reader = Reader(page, server)
     before = None
