@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 
+from bytelyst_sync.errors import StorageError
 from bytelyst_sync.flows.status import StatusBoard
 from bytelyst_sync.state.claims import Claims
 from bytelyst_sync.storage.base import Storage
@@ -42,6 +43,13 @@ class Lookout:
                 logging.WARNING,
                 f"items of entity {name!r} wait for an engine that has it configured",
             )
+
+    def stirred(self) -> bool:
+        """Whether something has changed since the last look, or cannot be looked at."""
+        try:
+            return self._storage.changes() != self._changes
+        except StorageError:
+            return True
 
     def _report(self, level: int, message: str) -> None:
         if message not in self._reported:

@@ -18,7 +18,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from bytelyst_sync.clock import Clock
+from bytelyst_sync.clock import FOREVER_S, Clock
 from bytelyst_sync.errors import AuthError, EngineClosedError, StorageError
 from bytelyst_sync.flows.chores import Chores
 from bytelyst_sync.flows.connectivity import Connectivity, Step
@@ -82,6 +82,8 @@ class Worker:
         self._after_exit: Callable[[], None] | None = None
         self._hindered = False
         """Whether the last round ended with a reason not to send, which no push changes."""
+        self._still = False
+        """Whether it ended with nothing that is to be done here, now or later."""
         self._lookout = Lookout(storage, claims, board)
         self._crashes = 0
 
@@ -177,11 +179,22 @@ class Worker:
         try:
             while not self._closing:
                 self._woken = False
-                wait = self._guarded_round()
-                with self._lock:
-                    self._lock.wait_for(lambda: self._woken or self._closing, wait)
+                self._wait(self._guarded_round())
         finally:
             self._wind_up()
+
+    def _wait(self, wait: float) -> None:
+        """Waits until it is time or something wakes it. With nothing to do, it only looks whether
+        another process has changed the store meanwhile: an idle engine costs next to nothing.
+        """
+        deadline = self._clock.monotonic() + wait
+        while True:
+            left = deadline - self._clock.monotonic()
+            with self._lock:
+                if self._lock.wait_for(lambda: self._woken or self._closing, min(left, _POLL_S)):
+                    return
+            if left <= _POLL_S or not self._still or self._lookout.stirred():
+                return
 
     def _guarded_round(self) -> float:
         try:
@@ -267,11 +280,13 @@ class Worker:
 
     def _rest(self, hindrance: float | None) -> float:
         """Idle, or hindered: answers tickets, does the chores, says how long to wait."""
-        waits = [_POLL_S]
+        waits = [FOREVER_S]
+        self._still = False
         if hindrance is None:
             due = self._storage.read(lambda tx: self._claims.next_due(tx, self._clock.wall()))
             # what is due already would have been sent, if no other process were at it
             waits += [due] if due is not None and due > 0 else []
+            self._still = due is None and not self._deliverer.ready()
             if not self._connectivity.idle_probe():
                 self._deliverer.go_offline("the probe found no network")
             probe = self._connectivity.wait_s()
@@ -284,7 +299,7 @@ class Worker:
         self._settle_status()
         chore = self._chores.do(self._may_fetch())
         waits += [] if chore is None else [chore]
-        return max(0.0, min(waits))
+        return max(0.0, min(waits if self._still else [*waits, _POLL_S]))
 
     # --- reasons not to send
 
