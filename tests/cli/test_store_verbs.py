@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from bytelyst_sync import SQLiteStorage
+from bytelyst_sync import EncryptedStorage, SQLiteStorage, create_sync_engine
 from bytelyst_sync.cli import show
 from bytelyst_sync.testing import Reply
 
@@ -388,3 +388,27 @@ def test_export_streams(engine, monkeypatch):
     show.Screen().record(next(records))
     assert out.getvalue() == '{"id": "0"}\n'
     records.close()
+
+
+# --- an encrypted store
+
+
+def sealed(server, tmp_path):
+    return create_sync_engine(
+        base_url=server.url,
+        entities={"notes": "/notes"},
+        storage=EncryptedStorage(tmp_path / "app.db", key=b"k" * 32),
+        auto_flush=False,
+    )
+
+
+def test_an_encrypted_store_is_counted_and_examined_and_not_opened(cli, server, tmp_path):
+    with sealed(server, tmp_path) as engine:
+        engine.push("notes", {"id": "1", "title": "for nobody else"})
+    assert cli("status", "--json").json["queue_length"] == 1
+    assert "all is well" in cli("doctor").out
+    for verb in (["queue", "--data"], ["records", "notes"], ["push", "notes", "{}"], ["flush"]):
+        assert "the store is encrypted" in cli(*verb, code=4).err
+    with sealed(server, tmp_path) as engine:
+        assert engine.get("notes", "1")["title"] == "for nobody else"
+        assert engine.queue_length == 1
