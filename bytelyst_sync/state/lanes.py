@@ -34,6 +34,7 @@ __all__ = [
     "refers_ahead",
     "remove",
     "resettle",
+    "wait_for_create",
 ]
 
 PENDING = (Lane.READY, Lane.DELAYED, Lane.BLOCKED)
@@ -209,6 +210,14 @@ def _server_id(tx: Reader, parent: str, value: Any) -> Any:
         if alias is not None:
             return json.loads(alias.given)
     return value
+
+
+def wait_for_create(tx: Transaction, entity: str, record: str) -> None:
+    """A record is to be created, where an update of it was queued: what refers to it waits."""
+    for link in list(links_to(tx, entity, record)):
+        item = tx.get(ITEMS, link.seq)
+        if item is not None and item.lane in PENDING:
+            tx.replace(ITEMS, item, _laid(tx, item))
 
 
 def links_to(tx: Reader, entity: str, record: str) -> Iterator[Link]:

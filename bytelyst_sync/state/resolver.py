@@ -19,7 +19,14 @@ from bytelyst_sync.rules.patch import compose, diff
 from bytelyst_sync.rules.times import record_time
 from bytelyst_sync.state.effects import Effects, Question
 from bytelyst_sync.state.item_ids import new_item_id
-from bytelyst_sync.state.lanes import change, items_of, references, refers_ahead, remove
+from bytelyst_sync.state.lanes import (
+    change,
+    items_of,
+    references,
+    refers_ahead,
+    remove,
+    wait_for_create,
+)
 from bytelyst_sync.state.replica import fold, server_state, watching
 from bytelyst_sync.state.server_states import put_state
 from bytelyst_sync.storage.base import Transaction
@@ -175,6 +182,8 @@ class Resolver:
             ),
             links,
         )
+        if operation is SyncOperation.CREATE:
+            wait_for_create(tx, entity.name, head.record)
 
     def _operation(
         self, entity: Entity, decision: Decision, remote: Json | None

@@ -72,6 +72,26 @@ def test_a_child_waits_for_its_parents_create(family):
     assert [claim.item.seq for claim in family.claim(10)] == [parent.place]
 
 
+def test_a_child_waits_again_where_its_parent_has_to_be_made_again(make_queue):
+    family = make_queue(
+        parents=EntityConfig("/parents", conflict="client-wins"),
+        children=EntityConfig("/children", references={"of": "parents"}),
+    )
+    family.push("parents", {"id": "p"})
+    (create,) = family.claim()
+    update = family.push("parents", {"id": "p", "title": "ours"}, "update")
+    child = family.push("children", {"id": "c", "of": "p"})
+    family.deliver(create)
+    assert family.lane(child) is Lane.READY
+    (claim,) = family.claim()
+    assert claim.item.seq == update.place
+    family.settle(claim, Answer(meaning=Meaning.GONE, status=404))
+    assert family.item(update).operation == "create", "somebody deleted it meanwhile"
+    assert family.lane(child) is Lane.BLOCKED
+    family.deliver()
+    assert family.lane(child) is Lane.READY
+
+
 def test_a_child_of_several_waits_for_all(family):
     family.push("parents", {"id": "p"})
     family.push("parents", {"id": "q"})
