@@ -1,8 +1,9 @@
 """Reads what can be read of a damaged table, and tells a sound row from a garbled one.
 
 A page that cannot be read stops a scan. So a table is read from both ends, and what lies between
-the places where the two stopped is halved again and again, within a budget of attempts. Keys that
-an index still names are then asked for one by one.
+the places where the two stopped is halved again and again, within a budget of attempts, and until
+many in a row have brought nothing: whoever needs the store waits. Keys that an index still names are
+then asked for one by one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = ["Excavation", "is_sound", "sound_text"]
 Key = tuple[Any, ...]
 
 _ATTEMPTS = 20_000
+_BARREN = 2_000
 _LARGEST = 2**53
 _LAST = "\U0010ffff"
 _DEPTH = 6
@@ -56,6 +58,7 @@ class Excavation:
         self._connection = connection
         self._table = table
         self._attempts = _ATTEMPTS
+        self._barren = 0
         self._hints = [get_type_hints(table.row)[column] for column in table.key]
         self._columns: list[str] = []
         self._gaps: list[tuple[Key | None, Key | None]] = []
@@ -92,7 +95,7 @@ class Excavation:
         gaps: deque[tuple[Key | None, Key | None]] = deque([(None, None)])
         while gaps:
             low, high = gaps.popleft()
-            if self._attempts <= 0:
+            if self._attempts <= 0 or self._barren >= _BARREN:
                 self._gaps.append((low, high))
                 continue
             low, whole = yield from self._run(low, high, reverse=False)
@@ -112,6 +115,7 @@ class Excavation:
     ) -> Generator[tuple[Any, ...], None, tuple[Key | None, bool]]:
         """Reads between the two as far as it goes; gives where it stopped, and if that is all."""
         self._attempts -= 1
+        self._barren += 1
         keys = ",".join(self._table.key)
         marks = ",".join("?" * len(self._table.key))
         where = [f"({keys})>({marks})"] if low is not None else []
@@ -128,6 +132,7 @@ class Excavation:
                     break  # garbled: out of order
                 yield values
                 reached = key
+                self._barren = 0
             else:
                 return reached, True
         except sqlite3.Error:

@@ -6,6 +6,7 @@ import pytest
 
 from bytelyst_sync.storage.salvage_rows import Excavation, between, is_sound
 from bytelyst_sync.storage.schema import ITEMS, META, RECORDS, TABLES, Meta, Record
+from bytelyst_sync.storage.sqlite import SQLiteStorage
 from bytelyst_sync.testing.storage_samples import SAMPLES, make_item
 
 
@@ -52,3 +53,28 @@ def test_a_table_that_is_not_there_is_incomplete():
     assert list(excavation.rows()) == []
     assert not excavation.complete
     connection.close()
+
+
+def test_a_search_that_finds_nothing_ends_soon(tmp_path):
+    path = tmp_path / "queue.db"
+    storage = SQLiteStorage(path)
+    rows = [make_item(number) for number in range(1, 401)]
+    storage.write(lambda tx: [tx.insert(ITEMS, row._replace(seq=tx.next_number())) for row in rows])
+    storage.close()
+    size = path.stat().st_size
+    with path.open("r+b") as file:
+        for page in range(size // 4096):
+            file.seek(page * 4096)
+            text = file.read(4096)
+            if text[:1] == b"\x0d" and b"notes" in text and page % 2:
+                file.seek(page * 4096)
+                file.write(bytes(4096))
+    connection = sqlite3.connect(path)
+    asked = []
+    connection.set_trace_callback(asked.append)
+    excavation = Excavation(connection, ITEMS)
+    found = {row.seq for row in excavation.rows()}
+    connection.close()
+    assert not excavation.complete
+    assert 100 < len(found) < 400
+    assert len(asked) < 20_000
