@@ -2,8 +2,8 @@
 
 A page that cannot be read stops a scan. So a table is read from both ends, and what lies between
 the places where the two stopped is halved again and again, within a budget of attempts, and until
-many in a row have brought nothing: whoever needs the store waits. Keys that an index still names are
-then asked for one by one.
+many in a row have brought nothing: whoever needs the store waits. Keys that an index still names
+are then asked for one by one.
 """
 
 from __future__ import annotations
