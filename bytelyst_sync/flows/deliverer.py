@@ -165,8 +165,7 @@ class Deliverer:
         def work(tx: Transaction) -> tuple[Effects, list[Claim]]:
             effects = self._new_effects()
             now = self._clock.wall()
-            for claim, answer in sent:
-                self._settlement.settle(tx, claim, answer, effects, now)
+            self._settlement.settle_all(tx, sent, effects, now)
             self._claims.unclaim(tx, unsent)
             self._origin.save(tx)
             return effects, self._claims.claim(tx, room, now) if room else []

@@ -96,12 +96,9 @@ class Claims:
         ready = scans[0] if len(scans) == 1 else heapq.merge(*scans, key=lambda item: item.turn)
         chosen = [item for item, _ in zip(ready, range(limit), strict=False)]
         began = tx.last_number()
-        claims = []
-        for item in chosen:
-            sending = item._replace(lane=Lane.SENDING)
-            tx.replace(ITEMS, item, sending)
-            claims.append(Claim(sending, began, self._state(tx, item)))
-        return claims
+        sending = [item._replace(lane=Lane.SENDING) for item in chosen]
+        tx.replace_all(ITEMS, zip(chosen, sending, strict=True))
+        return [Claim(item, began, self._state(tx, item)) for item in sending]
 
     def _state(self, tx: Reader, item: Item) -> Json | None:
         entity = self._entities[item.entity]

@@ -7,7 +7,7 @@ proves not to have been processed leaves the column as it was before it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bytelyst_sync.entity import Entities, Entity
@@ -15,14 +15,19 @@ from bytelyst_sync.model import ItemState, SyncOperation
 from bytelyst_sync.rules.backoff import backoff
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.rules.merge import same, same_value
-from bytelyst_sync.rules.patch import apply_patch
 from bytelyst_sync.rules.versions import plain_version, same_version
 from bytelyst_sync.state.aliases import adopt_server_id
 from bytelyst_sync.state.arrivals import Arrivals
 from bytelyst_sync.state.claims import Claim, claimed
+from bytelyst_sync.state.deliveries import (
+    hand_on_version,
+    is_older,
+    settle_together,
+    state_after,
+)
 from bytelyst_sync.state.effects import Effects, as_sync_item
 from bytelyst_sync.state.item_ids import new_item_id
-from bytelyst_sync.state.lanes import change, first, items_of, let_earlier_ones_go, remove
+from bytelyst_sync.state.lanes import change, items_of, let_earlier_ones_go, remove
 from bytelyst_sync.state.replica import watching
 from bytelyst_sync.state.resolver import Resolver
 from bytelyst_sync.state.server_states import DELETED, mark_stale, put_state, replace_state
@@ -33,6 +38,7 @@ from bytelyst_sync.transport.answers import Answer
 __all__ = ["Settlement"]
 
 Json = dict[str, Any]
+Sent = tuple[Claim, Answer]
 CREATE, UPDATE, DELETE = SyncOperation.CREATE, SyncOperation.UPDATE, SyncOperation.DELETE
 _MAX_STALLS = 12
 """How often a server may say that the first try is still running before a person must look."""
@@ -59,6 +65,13 @@ class Settlement:
         self._retry_delay = retry_delay
         self._max_retry_delay = max_retry_delay
         self._random = random
+
+    def settle_all(
+        self, tx: Transaction, sent: Sequence[Sent], effects: Effects, now: float
+    ) -> None:
+        """The effects of many answers."""
+        for claim, answer in settle_together(tx, self._entities, sent, effects, now):
+            self.settle(tx, claim, answer, effects, now)
 
     def settle(
         self, tx: Transaction, claim: Claim, answer: Answer, effects: Effects, now: float
@@ -185,7 +198,8 @@ class Settlement:
             if entity.replica:
                 self._take_state(tx, entity, item, claim, answer)
             remove(tx, item, self._entities, effects)
-            self._hand_on_version(tx, entity, item.record)
+            if entity.replica:
+                hand_on_version(tx, entity, item.record)
         effects.outcomes[item.seq] = ItemState.DELIVERED
         effects.pushed += 1
         waited = max(0.0, now - item.time)
@@ -195,46 +209,14 @@ class Settlement:
         self, tx: Transaction, entity: Entity, item: Item, claim: Claim, answer: Answer
     ) -> None:
         row = tx.get(RECORDS, entity.name, item.record)
-        creates = item.operation == CREATE.value
-        replayed = creates and item.frozen and row is not None and row.state is not None
-        if row is not None and (row.stamp > claim.began or replayed):
-            # the answer may be that of an earlier attempt, and what is held a newer state
+        if row is not None and is_older(claim, row):
             mark_stale(tx, entity, item.record)
             return
-        state = self._state_after(entity, item, row, answer)
+        state = state_after(entity, item, row, answer)
         replace_state(tx, entity, item.record, row, state, answer.version)
         if row is not None and row.beside is not None and not _settled_by(row, state, answer):
             # it was pulled while this was on its way: older or newer, only the server knows
             mark_stale(tx, entity, item.record)
-
-    def _state_after(
-        self, entity: Entity, item: Item, row: Record | None, answer: Answer
-    ) -> Json | None:
-        if item.operation == DELETE.value:
-            return None
-        sent = json.loads(item.data)
-        if answer.record is not None and not (
-            entity.dialect.partial_answer or _only_acknowledges(entity, answer.record, sent)
-        ):
-            return answer.record
-        held = json.loads(row.state) if row is not None and row.state is not None else {}
-        creates = item.operation == CREATE.value
-        state = sent if creates else apply_patch(held, sent, entity.patch_rule)
-        if answer.server_id is not None:
-            state = {**state, entity.id_field: answer.server_id}
-        return {**state, **(answer.record or {})}
-
-    def _hand_on_version(self, tx: Transaction, entity: Entity, key: str) -> None:
-        if not entity.replica:
-            return
-        following = first(tx, entity.name, key)
-        if following is None or following.frozen:
-            return
-        row = tx.get(RECORDS, entity.name, key)
-        if row is None:
-            return
-        if following.operation != CREATE.value and following.lane != Lane.SENDING:
-            tx.replace(ITEMS, following, following._replace(version=row.version))
 
     # --- conflict
 
@@ -312,12 +294,6 @@ def _respelled(version: str | int) -> str:
     plain = plain_version(version)
     quoted = f'"{plain}"'
     return str(plain) if version == quoted else quoted
-
-
-def _only_acknowledges(entity: Entity, record: Json, sent: Json) -> bool:
-    """Whether an answer names the record, and says nothing of what was sent: ``{"id": 7}``."""
-    ignored = entity.bookkeeping | {entity.id_field}
-    return not (record.keys() - ignored) and bool(sent.keys() - ignored)
 
 
 def _text(answer: Answer) -> str | None:

@@ -19,6 +19,7 @@ __all__ = ["DeliveryRight", "Reader", "Storage", "Table", "Transaction"]
 
 R = TypeVar("R", bound=NamedTuple)
 T = TypeVar("T")
+V = TypeVar("V", bound=int | str)
 Value = Any
 """What a column holds: ``None``, ``int``, ``float`` or ``str``."""
 
@@ -81,10 +82,14 @@ class Reader(Protocol):
         """
         ...
 
+    def fetch(self, table: Table[R], prefix: tuple[Value, ...], values: Iterable[V]) -> dict[V, R]:
+        """The rows whose key is the prefix and one of these values, by that value."""
+        ...
+
     def present(
-        self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[str]
-    ) -> set[str]:
-        """Which of these texts some row has in the column that follows the prefix, in the order
+        self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[V]
+    ) -> set[V]:
+        """Which of these values some row has in the column that follows the prefix, in the order
         of an index (``None``: of the key).
         """
         ...
@@ -118,8 +123,12 @@ class Transaction(Reader, Protocol):
         """
         ...
 
-    def delete(self, table: Table[R], row: R) -> None:
-        """Removes a row; ``row`` is the row as it is, read in this transaction."""
+    def replace_all(self, table: Table[R], pairs: Iterable[tuple[R, R]]) -> None:
+        """``replace`` for many, each the row as it is and as it shall be."""
+        ...
+
+    def delete(self, table: Table[R], *rows: R) -> None:
+        """Removes rows; each is the row as it is, read in this transaction."""
         ...
 
     def take(

@@ -21,6 +21,7 @@ __all__ = ["EncryptedStorage"]
 
 R = TypeVar("R", bound=NamedTuple)
 T = TypeVar("T")
+V = TypeVar("V", bound=int | str)
 
 _DIGEST = "digest"
 """The column by which equal content is found: sealed so that equal ones are alike."""
@@ -181,9 +182,13 @@ class _SealedReader:
     ) -> Iterator[R]:
         return self._opened(self._tx.scan, table, index, prefix, bounds)
 
+    def fetch(self, table: Table[R], prefix: tuple[Value, ...], values: Iterable[V]) -> dict[V, R]:
+        rows = self._tx.fetch(table, prefix, values)
+        return {value: self._open(table, row) for value, row in rows.items()}
+
     def present(
-        self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[str]
-    ) -> set[str]:
+        self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[V]
+    ) -> set[V]:
         return self._tx.present(table, index, prefix, values)
 
     def count(self, table: Table[R], *prefix: Value) -> int:
@@ -239,8 +244,12 @@ class _SealedTransaction(_SealedReader):
         key = _key(table, old)
         self._tx.replace(table, self._close(table, old, key), self._close(table, new, key))
 
-    def delete(self, table: Table[R], row: R) -> None:
-        self._tx.delete(table, self._close(table, row, _key(table, row)))
+    def replace_all(self, table: Table[R], pairs: Iterable[tuple[R, R]]) -> None:
+        for old, new in pairs:
+            self.replace(table, old, new)
+
+    def delete(self, table: Table[R], *rows: R) -> None:
+        self._tx.delete(table, *(self._close(table, row, _key(table, row)) for row in rows))
 
     def take(
         self,

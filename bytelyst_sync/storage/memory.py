@@ -23,6 +23,7 @@ __all__ = ["MemoryStorage"]
 
 R = TypeVar("R", bound=Any)
 T = TypeVar("T")
+V = TypeVar("V", bound=int | str)
 
 
 def _picker(columns: tuple[str, ...], wanted: tuple[str, ...]) -> Callable[[Any], Key]:
@@ -172,10 +173,15 @@ class _View:
         """``scan``: there is one writer at a time."""
         return self.scan(table, index, prefix, upto=upto, limit=limit)
 
+    def fetch(self, table: Table[R], prefix: tuple[Value, ...], values: Iterable[V]) -> dict[V, R]:
+        """The rows whose key is the prefix and one of these values, by that value."""
+        rows = ((each, self.get(table, *prefix, each)) for each in values)
+        return {each: row for each, row in rows if row is not None}
+
     def present(
-        self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[str]
-    ) -> set[str]:
-        """Which of these texts some row has in the column that follows the prefix."""
+        self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[V]
+    ) -> set[V]:
+        """Which of these values some row has in the column that follows the prefix."""
         return {
             each
             for each in values
@@ -221,12 +227,18 @@ class _View:
             self.delete(table, there)
             self.insert(table, new)
 
-    def delete(self, table: Table[R], row: R) -> None:
-        """Removes a row; ``LookupError`` if it is not there."""
+    def replace_all(self, table: Table[R], pairs: Iterable[tuple[R, R]]) -> None:
+        """``replace`` for many."""
+        for old, new in pairs:
+            self.replace(table, old, new)
+
+    def delete(self, table: Table[R], *rows: R) -> None:
+        """Removes rows; ``LookupError`` if one is not there."""
         content = self._content_of(table)
-        there = self._there(table, row)
-        content.drop(there)
-        self._undo.append(lambda: content.put(there))
+        for row in rows:
+            there = self._there(table, row)
+            content.drop(there)
+            self._undo.append(partial(content.put, there))
 
     def next_number(self) -> int:
         """The next number of the sequence."""

@@ -70,8 +70,15 @@ class Statements:
             self._updates[changed] = text
         return text
 
+    def fetch(self, width: int) -> str:
+        """The rows of ``width`` values of the key's last column; its others come before them."""
+        *before, last = self._table.key
+        where = [*(f"{column}=?" for column in before), f"{last} IN ({','.join('?' * width)})"]
+        columns = ",".join(self._table.columns)
+        return f"SELECT {columns} FROM {self._table.name} WHERE " + " AND ".join(where)  # noqa: S608
+
     def present(self, index: str | None, prefix: int, width: int) -> str:
-        """The texts among ``width`` ones that occur in the column behind the prefix."""
+        """The values among ``width`` ones that occur in the column behind the prefix."""
         order = self._table.order(index)
         where = [f"{column}=?" for column in order[:prefix]]
         where.append(f"{order[prefix]} IN ({','.join('?' * width)})")

@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import sqlite3
 import weakref
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NoReturn, TypeVar
@@ -26,6 +25,7 @@ from bytelyst_sync.storage.sqlite_sql import SEQUENCE, Shape, Statements, statem
 __all__ = ["ReadView", "WriteView", "counter_name"]
 
 R = TypeVar("R", bound=Any)
+V = TypeVar("V", bound=int | str)
 Counts = dict[tuple[Value, ...], int]
 Mark = tuple[dict[str, Counts], dict[str, Counts], int, int, bool]
 
@@ -127,14 +127,22 @@ class ReadView:
         """``scan``: there is one writer at a time."""
         return self.scan(table, index, prefix, upto=upto, limit=limit)
 
+    def fetch(self, table: Table[R], prefix: tuple[Value, ...], values: Iterable[V]) -> dict[V, R]:
+        """The rows whose key is the prefix and one of these values, by that value."""
+        place = statements(table).key[-1]
+        found: dict[V, R] = {}
+        for some in _portions(values):
+            text = statements(table).fetch(len(some))
+            for row in self._execute(text, (*prefix, *some)):
+                found[row[place]] = table.row._make(row)
+        return found
+
     def present(
-        self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[str]
-    ) -> set[str]:
-        """Which of these texts some row has in the column that follows the prefix."""
-        found: set[str] = set()
-        asked = list(values)
-        for start in range(0, len(asked), _ASKED_AT_ONCE):
-            some = asked[start : start + _ASKED_AT_ONCE]
+        self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[V]
+    ) -> set[V]:
+        """Which of these values some row has in the column that follows the prefix."""
+        found: set[V] = set()
+        for some in _portions(values):
             text = statements(table).present(index, len(prefix), len(some))
             found.update(value for (value,) in self._execute(text, (*prefix, *some)))
         return found
@@ -190,51 +198,68 @@ class WriteView(ReadView):
 
     def insert(self, table: Table[R], *rows: R) -> None:
         """Adds rows; ``ValueError`` if a key is there already."""
+        if not rows:
+            return
         known = statements(table)
         if known.numbered and len(rows) > _LONGEST_TAIL:
             self._tail(table)  # it is shorter now
         try:
-            if len(rows) == 1:
-                self._execute(known.insert, rows[0])
-            else:
-                self._executemany(known.insert, rows)
+            self._each(known.insert, rows)
         except sqlite3.IntegrityError as error:
-            keys = ", ".join(str(_key(known, row)) for row in rows[:_TOLD])
-            raise ValueError(f"{table.name} already has one of {keys}") from error
+            raise ValueError(f"{table.name} already has one of {_told(known, rows)}") from error
         self._add(table, known, rows, 1)
 
     def replace(self, table: Table[R], old: R, new: R) -> None:
         """Changes a row; ``LookupError`` if it is not there, ``ValueError`` if its new key is."""
+        self.replace_all(table, ((old, new),))
+
+    def replace_all(self, table: Table[R], pairs: Iterable[tuple[R, R]]) -> None:
+        """Changes rows; those that change in the same columns do so together."""
+        alike: dict[tuple[int, ...], list[tuple[R, R]]] = {}
+        for old, new in pairs:
+            alike.setdefault(_differing(old, new), []).append((old, new))
+        for changed, some in alike.items():
+            if changed:
+                self._change(table, changed, some)
+
+    def _change(
+        self, table: Table[R], changed: tuple[int, ...], pairs: Sequence[tuple[R, R]]
+    ) -> None:
         known = statements(table)
-        changed = tuple(
-            place
-            for place, (was, now) in enumerate(zip(old, new, strict=True))
-            if was is not now and (was != now or type(was) is not type(now))
-        )
-        if not changed:
-            return
-        key = _key(known, old)
+        values = [
+            (*[new[place] for place in changed], *[old[place] for place in known.key])
+            for old, new in pairs
+        ]
         self._look_before_change(known)
         try:
-            done = self._execute(known.update(changed), (*(new[i] for i in changed), *key))
+            done = self._each(known.update(changed), values)
         except sqlite3.IntegrityError as error:
-            raise ValueError(f"{table.name} already has {_key(known, new)}") from error
-        if done.rowcount != 1:
-            raise LookupError(f"{table.name} has no {key}")
+            raise ValueError(
+                f"{table.name} already has one of {_told(known, [new for _, new in pairs])}"
+            ) from error
+        if done != len(pairs):
+            raise LookupError(f"{table.name} has no {_told(known, [old for old, _ in pairs])}")
         if any(place in changed for place in known.counts_by):
-            self._add(table, known, (old,), -1)
-            self._add(table, known, (new,), 1)
+            self._add(table, known, [old for old, _ in pairs], -1)
+            self._add(table, known, [new for _, new in pairs], 1)
             self._let_go |= known.key[0] in changed
 
-    def delete(self, table: Table[R], row: R) -> None:
-        """Removes a row; ``LookupError`` if it is not there."""
+    def delete(self, table: Table[R], *rows: R) -> None:
+        """Removes rows; ``LookupError`` if one is not there."""
+        if not rows:
+            return
         known = statements(table)
-        key = _key(known, row)
         self._look_before_change(known)
-        if self._execute(known.delete, key).rowcount != 1:
-            raise LookupError(f"{table.name} has no {key}")
-        self._add(table, known, (row,), -1)
+        if self._each(known.delete, [_key(known, row) for row in rows]) != len(rows):
+            raise LookupError(f"{table.name} has no {_told(known, rows)}")
+        self._add(table, known, rows, -1)
         self._let_go |= known.numbered
+
+    def _each(self, text: str, values: Sequence[tuple[Value, ...]]) -> int:
+        """Runs a statement once for each of these; how many rows it concerned."""
+        if len(values) == 1:
+            return self._execute(text, values[0]).rowcount
+        return self._executemany(text, values).rowcount
 
     def next_number(self) -> int:
         """The next number of the sequence."""
@@ -324,7 +349,11 @@ class WriteView(ReadView):
 
 def _counted(known: Statements, rows: Iterable[tuple[Value, ...]]) -> Counts:
     """How many of these rows each combination of the counted columns has."""
-    return Counter(tuple(row[place] for place in known.counted) for row in rows)
+    counts: Counts = {}
+    for row in rows:
+        values = tuple([row[place] for place in known.counted])
+        counts[values] = counts.get(values, 0) + 1
+    return counts
 
 
 def _add_up(counts: Counts, others: Counts, by: int = 1) -> None:
@@ -332,6 +361,29 @@ def _add_up(counts: Counts, others: Counts, by: int = 1) -> None:
         counts[values] = counts.get(values, 0) + by * number
 
 
-def _key(known: Statements, row: Iterable[Value]) -> tuple[Value, ...]:
-    values = tuple(row)
-    return tuple(values[place] for place in known.key)
+def _differing(old: tuple[Value, ...], new: tuple[Value, ...]) -> tuple[int, ...]:
+    """The places where two rows differ."""
+    others = [place for place, was in enumerate(old) if new[place] is not was]
+    return tuple(
+        [
+            place
+            for place in others
+            if old[place] != new[place] or type(old[place]) is not type(new[place])
+        ]
+    )
+
+
+def _portions(values: Iterable[V]) -> Iterator[list[V]]:
+    """As many at a time as one statement takes."""
+    asked = list(values)
+    for start in range(0, len(asked), _ASKED_AT_ONCE):
+        yield asked[start : start + _ASKED_AT_ONCE]
+
+
+def _key(known: Statements, row: tuple[Value, ...]) -> tuple[Value, ...]:
+    return tuple([row[place] for place in known.key])
+
+
+def _told(known: Statements, rows: Sequence[tuple[Value, ...]]) -> str:
+    """The keys of the first few."""
+    return ", ".join(str(_key(known, row)) for row in rows[:_TOLD])

@@ -141,6 +141,42 @@ class RowsContract:
         storage.write(lambda tx: tx.insert(ITEMS))
         assert storage.read(lambda reader: reader.count(ITEMS)) == 2000
 
+    def test_many_rows_are_fetched_changed_and_deleted_at_once(self, storage: Storage) -> None:
+        """However they change; all or none."""
+        rows = [make_item(seq, record=f"r{seq}") for seq in range(1, 1201)]
+        storage.write(lambda tx: tx.insert(ITEMS, *rows))
+        seqs = [*range(1, 2001, 2), 7]
+        found = storage.read(lambda reader: reader.fetch(ITEMS, (), seqs))
+        assert found == {row.seq: row for row in rows if row.seq % 2}
+        assert storage.read(lambda reader: reader.fetch(ITEMS, (), [])) == {}
+        pairs = [
+            (row, row._replace(lane=Lane.SENDING) if row.seq % 3 else row._replace(turn=9, due=1.5))
+            for row in rows
+        ]
+        storage.write(lambda tx: tx.replace_all(ITEMS, iter(pairs)))
+        assert all_rows(storage, ITEMS) == [new for _, new in pairs]
+        counts = storage.read(lambda reader: reader.counts(ITEMS))
+        assert counts == {(Lane.READY, "notes"): 400, (Lane.SENDING, "notes"): 800}
+        gone = [new for _, new in pairs if new.seq <= 900]
+        with pytest.raises(LookupError, match="items has no"):
+            storage.write(lambda tx: tx.delete(ITEMS, *gone, make_item(5000)))
+        with pytest.raises(LookupError, match="items has no"):
+            storage.write(lambda tx: tx.replace_all(ITEMS, [(make_item(5000), make_item(5001))]))
+        storage.write(lambda tx: tx.delete(ITEMS, *gone))
+        storage.write(lambda tx: tx.delete(ITEMS))
+        assert all_rows(storage, ITEMS) == [new for _, new in pairs if new.seq > 900]
+        counts = storage.read(lambda reader: reader.counts(ITEMS))
+        assert counts == {(Lane.READY, "notes"): 100, (Lane.SENDING, "notes"): 200}
+
+    def test_rows_are_fetched_by_what_follows_the_beginning_of_their_key(
+        self, storage: Storage
+    ) -> None:
+        """As a key of two columns is."""
+        rows = [Alias(entity, local, "7", "7") for entity in "ab" for local in ("1", "2", "é")]
+        fill(storage, ALIASES, rows)
+        found = storage.read(lambda reader: reader.fetch(ALIASES, ("b",), ["1", "é", "3"]))
+        assert found == {"1": rows[3], "é": rows[5]}
+
     def test_which_of_many_values_occur(self, storage: Storage) -> None:
         """Behind the prefix, and nowhere else; however many are asked for."""
         rows = [make_item(seq, record=f"r{seq}") for seq in range(1, 41, 2)]

@@ -1,0 +1,162 @@
+"""What a long queue costs: pushing to it, opening it, and its memory while it drains."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks.harness import OURS, Bench, body, loopback_server, main, record
+from benchmarks.peers import engine
+from bytelyst_sync import SQLiteStorage
+from bytelyst_sync.state.item_ids import new_item_ids
+from bytelyst_sync.storage.base import Transaction
+from bytelyst_sync.storage.schema import ITEMS, Item
+
+LENGTHS = (1_000, 10_000, 100_000, 1_000_000)
+PUSHES = 200
+OPEN_MS, GROWN_MB = 20.0, 40.0
+
+MEMORY = """
+import sys, threading, time
+from bytelyst_sync import create_sync_engine
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+engine = create_sync_engine(
+    base_url=sys.argv[1], entities={"notes": "/notes"}, storage=sys.argv[2], exit_timeout=0,
+    workers=8,
+)
+with engine:
+    engine.pause()
+    assert engine.queue_length > 0
+    time.sleep(0.5)
+    idle = most = resident()
+    engine.resume()
+    threading.Thread(target=engine.flush, args=(4,), daemon=True).start()
+    for _ in range(40):
+        time.sleep(0.1)
+        most = max(most, resident())
+    assert engine.stats().delivered > 100
+print(most - idle)
+"""
+
+
+def run(bench: Bench) -> None:
+    """Each length has a file of its own, filled once."""
+    paths = {length: filled(bench.path(), length) for length in LENGTHS}
+    pushing(bench, paths)
+    opening(bench, paths)
+    memory(bench, paths)
+
+
+def filled(path: Path, length: int) -> Path:
+    """A store with so many queued creates, put in by way of the store's own port."""
+    storage = SQLiteStorage(path, durability="normal")
+    for start in range(0, length, 10_000):
+
+        def fill(tx: Transaction, count: int = min(10_000, length - start)) -> None:
+            seqs = [tx.next_number() for _ in range(count)]
+            tx.insert(
+                ITEMS,
+                *(
+                    Item(seq, made, "notes", f"{seq:08x}", "create", body(seq), 1.0, turn=seq)
+                    for seq, made in zip(seqs, new_item_ids(seqs), strict=True)
+                ),
+            )
+
+        storage.write(fill)
+    storage.close()
+    return path
+
+
+def pushing(bench: Bench, paths: dict[int, Path]) -> None:
+    """A push at a thousand queued, and at a million."""
+    engines = {length: engine(path, "normal") for length, path in paths.items()}
+    numbers = itertools.count(100_000_000)
+
+    def contender(length: int) -> Callable[[], float]:
+        def turn() -> float:
+            began = time.perf_counter()
+            for number in itertools.islice(numbers, PUSHES):
+                engines[length].push("notes", record(number))
+            return (time.perf_counter() - began) / PUSHES * 1e6
+
+        return turn
+
+    race = bench.race(
+        "push with so many queued",
+        {f"{length:,}": contender(length) for length in LENGTHS},
+        unit="µs",
+        rounds=25,
+    )
+    race.compare(f"{LENGTHS[0]:,}", f"{LENGTHS[-1]:,}", at_most=1.3)
+    points = [[float(length), statistics.median(race.figures[f"{length:,}"])] for length in LENGTHS]
+    bench.curve("push with so many queued", "queued", "µs for each push", {OURS: points})
+    for each in engines.values():
+        each.close()
+
+
+def opening(bench: Bench, paths: dict[int, Path]) -> None:
+    """Opening a store, its exact length and its first batch, beside one cold count."""
+    points = {}
+    for length, path in paths.items():
+        spent = [opened(path) for _ in range(bench.rounds(7))]
+        points[length] = statistics.median(spent)
+        if length == LENGTHS[-1]:
+            bench.tell(
+                f"open, count and claim of {length:,}",
+                OURS,
+                f"{OPEN_MS:g} ms",
+                [each / OPEN_MS for each in spent],
+                (points[length], OPEN_MS),
+                unit="ms",
+                bound=("≤", 1.0),
+            )
+    curve = [[float(length), spent] for length, spent in points.items()]
+    bench.curve("open, count and claim", "queued", "ms", {OURS: curve})
+
+
+def opened(path: Path) -> float:
+    """Milliseconds to open it, to know how many are queued, and to claim a hundred."""
+    began = time.perf_counter()
+    made = engine(path, "normal")
+    length = made.queue_length
+    runtime = made._running()  # noqa: SLF001  its parts, without its worker
+    claims = runtime.storage.write(lambda tx: runtime.claims.claim(tx, 100, time.time()))
+    spent = time.perf_counter() - began
+    assert length
+    assert len(claims) == 100
+    runtime.storage.write(lambda tx: runtime.claims.unclaim(tx, claims))
+    made.close()
+    return spent * 1e3
+
+
+def memory(bench: Bench, paths: dict[int, Path]) -> None:
+    """How much a process grows while it drains the longest queue."""
+    with loopback_server() as url:
+        command = [sys.executable, "-c", MEMORY, url, str(paths[LENGTHS[-1]])]
+        grown = [
+            int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
+            / 2**20
+            for _ in range(bench.rounds(3))
+        ]
+    bench.tell(
+        f"memory while {LENGTHS[-1]:,} drain",
+        OURS,
+        f"{GROWN_MB:g} MB over idle",
+        [each / GROWN_MB for each in grown],
+        (statistics.median(grown), GROWN_MB),
+        unit="MB",
+        bound=("≤", 1.0),
+    )
+
+
+if __name__ == "__main__":
+    main("growth", run)

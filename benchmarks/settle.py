@@ -1,0 +1,112 @@
+"""Claiming what is to be sent and settling what was answered, without a network between them."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+
+from benchmarks.harness import OURS, Bench, body, main, record
+from benchmarks.peers import engine, raw_connection
+from bytelyst_sync.rules.classify import Meaning
+from bytelyst_sync.runtime import Runtime
+from bytelyst_sync.state.claims import Claim
+from bytelyst_sync.state.effects import Effects
+from bytelyst_sync.state.item_ids import new_item_id
+from bytelyst_sync.state.settlement import Settlement
+from bytelyst_sync.storage.base import Transaction
+from bytelyst_sync.storage.schema import ITEMS, RECORDS, Item, Record
+from bytelyst_sync.storage.sqlite_sql import statements
+from bytelyst_sync.transport.answers import Answer
+
+COUNT = 3000
+BATCH = 100
+
+
+def run(bench: Bench) -> None:
+    """With a local view, which takes one more row for each record, and without."""
+    for replica in (False, True):
+        race = bench.race(
+            f"claim and settle, {'with' if replica else 'without'} local view",
+            {
+                OURS: lambda replica=replica: ours(bench.path(), replica=replica),
+                "sqlite3": lambda replica=replica: raw(bench.path(), replica=replica),
+            },
+            unit="items/s",
+            rounds=9,
+        )
+        race.compare("sqlite3", at_least=0.6)
+
+
+def ours(path: Path, *, replica: bool) -> float:
+    """Items per second, in two commits for each batch."""
+    made = engine(path, replica=replica)
+    made.push_many("notes", [record(number) for number in range(COUNT)])
+    runtime: Runtime = made._running()  # noqa: SLF001  its parts, without its worker
+    settlement = Settlement(
+        runtime.entities,
+        runtime.resolver,
+        runtime.puller._arrivals,  # noqa: SLF001
+        max_retries=5,
+        retry_delay=1.0,
+        max_retry_delay=300.0,
+        random=lambda: 0.5,
+    )
+    answer = Answer(meaning=Meaning.DELIVERED, status=201)
+    done = 0
+    began = time.perf_counter()
+    while done < COUNT:
+        claims = runtime.storage.write(lambda tx: runtime.claims.claim(tx, BATCH, time.time()))
+
+        def settle(tx: Transaction, claims: list[Claim] = claims) -> None:
+            sent = [(claim, answer) for claim in claims]
+            settlement.settle_all(tx, sent, Effects(), time.time())
+
+        runtime.storage.write(settle)
+        done += len(claims)
+    rate = COUNT / (time.perf_counter() - began)
+    assert made.queue_length == 0
+    made.close()
+    return rate
+
+
+def raw(path: Path, *, replica: bool) -> float:
+    """The same two commits by hand, in the same tables: mark a hundred; delete them."""
+    connection = raw_connection(path, "full")
+    for table in (ITEMS, RECORDS):
+        for text in statements(table).create():
+            connection.execute(text)
+    rows = [
+        Item(n, new_item_id(n), "notes", f"{n:08x}", "create", body(n), time.time(), turn=n)
+        for n in range(COUNT)
+    ]
+    connection.executemany(statements(ITEMS).insert, rows)
+    began = time.perf_counter()
+    done = 0
+    while done < COUNT:
+        done += one_batch(connection, replica=replica)
+    rate = COUNT / (time.perf_counter() - began)
+    connection.close()
+    return rate
+
+
+def one_batch(connection: sqlite3.Connection, *, replica: bool) -> int:
+    """Two commits; how many rows they were about."""
+    connection.execute("BEGIN IMMEDIATE")
+    claimed = connection.execute(
+        "SELECT * FROM items WHERE lane=0 AND entity='notes' ORDER BY turn LIMIT ?", (BATCH,)
+    ).fetchall()
+    keys = [(row[0],) for row in claimed]
+    connection.executemany("UPDATE items SET lane=3 WHERE seq=?", keys)
+    connection.execute("COMMIT")
+    connection.execute("BEGIN IMMEDIATE")
+    if replica:
+        kept = [Record(row[2], row[3], row[5], None, row[0], 0) for row in claimed]
+        connection.executemany(statements(RECORDS).insert, kept)
+    connection.executemany("DELETE FROM items WHERE seq=?", keys)
+    connection.execute("COMMIT")
+    return len(claimed)
+
+
+if __name__ == "__main__":
+    main("settle", run)
