@@ -31,6 +31,29 @@ class Outcome:
     instead: list[Parcel] = attrs.field(factory=list)
 
 
+@attrs.define
+class _Growing:
+    """A parcel that is being packed."""
+
+    claims: list[Claim] = attrs.field(factory=list)
+    records: set[str] = attrs.field(factory=set)
+    characters: int = 0
+
+    def has_room(self, claim: Claim, batch: Batch) -> bool:
+        """Whether one more may go with these."""
+        if len(self.claims) >= batch.size:
+            return False
+        if claim.item.record in self.records and batch.finds_by_record(claim.operation):
+            return False
+        return self.characters + len(claim.item.data) <= _MOST_CHARACTERS
+
+    def add(self, claim: Claim) -> None:
+        """Puts it in, in any case."""
+        self.claims.append(claim)
+        self.records.add(claim.item.record)
+        self.characters += len(claim.item.data)
+
+
 class Packer:
     """Makes parcels. ``give_up`` may be called from any sender thread: it only adds to a set."""
 
@@ -48,19 +71,18 @@ class Packer:
         """The claims as parcels, in the order of their first ones."""
         if not self._batches:
             return [(claim,) for claim in claims]
-        parcels: list[list[Claim]] = []
-        open_ones: dict[int, list[Claim]] = {}
+        parcels: list[_Growing] = []
+        open_ones: dict[int, _Growing] = {}
         for claim in claims:
             batch = self._batch_for(claim)
-            if batch is None:
-                parcels.append([claim])
-                continue
-            parcel = open_ones.get(id(batch))
-            if parcel is None or not _has_room(parcel, claim, batch):
-                parcel = open_ones[id(batch)] = []
+            parcel = None if batch is None else open_ones.get(id(batch))
+            if parcel is None or batch is None or not parcel.has_room(claim, batch):
+                parcel = _Growing()
                 parcels.append(parcel)
-            parcel.append(claim)
-        return [tuple(parcel) for parcel in parcels]
+            if batch is not None:
+                open_ones[id(batch)] = parcel
+            parcel.add(claim)
+        return [tuple(parcel.claims) for parcel in parcels]
 
     def _batch_for(self, claim: Claim) -> Batch | None:
         """The batch that this claim may be part of.
@@ -86,16 +108,6 @@ class Packer:
     def give_up(self, batch: Batch) -> None:
         """The endpoint is not there: claims go one by one from now on."""
         self._given_up.add(batch.url)
-
-
-def _has_room(parcel: list[Claim], claim: Claim, batch: Batch) -> bool:
-    if len(parcel) >= batch.size:
-        return False
-    if batch.finds_by_record(claim.operation) and any(
-        each.item.record == claim.item.record for each in parcel
-    ):
-        return False
-    return sum(len(each.item.data) for each in (*parcel, claim)) <= _MOST_CHARACTERS
 
 
 def halves(claims: list[Claim]) -> list[Parcel]:
