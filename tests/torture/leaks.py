@@ -16,7 +16,7 @@ from tests.torture.process_work import descriptors
 from tests.torture.wire import Wire
 
 BOUND_S = 10.0
-WARM = 24
+WARM = 18
 """Engines before the counting begins: what is imported and cached once is there then."""
 MINUTE_S, HOUR_S = 60, 3600
 STEP_S = 15
@@ -159,7 +159,7 @@ class Lives:
 )
 def engines_leave_nothing(trial: Trial) -> dict[str, object]:
     """Used in many ways, and closed in the midst of it."""
-    count = trial.rounds(54, 1000)
+    count = trial.rounds(36, 1000)
     with Wire(seed=trial.seed, rate=0.0, stall_s=1.0) as wire:
         lives = Lives(trial, wire)
         for _ in range(WARM):

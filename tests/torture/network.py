@@ -105,7 +105,7 @@ class Storming:
 
 def storm(trial: Trial, *, wire_settings=None, **settings):
     """The whole trial."""
-    operations = trial.rounds(500, 10_000)
+    operations = trial.rounds(300, 10_000)
     given = {"seed": trial.seed, "rate": FAULT_RATE, "stall_s": READ_TIMEOUT_S + 0.2}
     with Wire(**given, **(wire_settings or {})) as wire, Watchdog() as dog:
         storming = Storming(trial, wire, **settings)
