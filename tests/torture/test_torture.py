@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.insert(0, str(ROOT))
 
-from tests.torture.runner import found, run, seed_of  # noqa: E402 - where it is, is said above
+from tests.torture import harness  # noqa: E402 - where it is, is said above
+from tests.torture.runner import found, run, seed_of  # noqa: E402 - the same
 
 SEED = int(os.environ.get("BYTELYST_SYNC_TORTURE_SEED", "1"))
 LIMIT_S = 45.0
@@ -23,6 +24,18 @@ SCENARIOS, BROKEN_MODULES = found()
 
 def test_every_module_of_scenarios_can_be_imported():
     assert BROKEN_MODULES == {}
+
+
+@pytest.mark.parametrize(("withheld", "fair_s"), [(0.0, 8.0), (2.0, 6.0), (7.5, 2.0)])
+def test_a_stopwatch_takes_off_what_the_machine_withheld(monkeypatch, withheld, fair_s):
+    told = iter([100.0, 100.0 + withheld])
+    now = iter([50.0, 58.0])
+    monkeypatch.setattr(harness, "_withheld_s", lambda: next(told))
+    monkeypatch.setattr(harness.time, "monotonic", lambda: next(now))
+    watch = harness.Stopwatch()
+    found = watch.fair_s
+    monkeypatch.undo()
+    assert found == fair_s
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
