@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks import report
 
-SUITES = ("push", "growth", "settle", "footprint", "guard", "flush")
+SUITES = ("push", "growth", "settle", "footprint", "guard", "flush", "pull", "beside")
 """In the order in which they run."""
 
 STATIC = Path(__file__).parents[1] / "docs" / "_static"
