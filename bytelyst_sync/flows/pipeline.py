@@ -95,9 +95,11 @@ class Pipeline:
             else:
                 ahead = (self._slice_s + self._away_s) / self._typical_s
                 requests = self._concurrency.limit * (1.0 + ahead)
-            wanted = int(requests * self._packer.capacity)
-            most = max(self._batch_size, self._packer.capacity * self._concurrency.limit)
-            return max(0, min(wanted - self._open, most))
+            capacity = self._packer.capacity
+            most = max(self._batch_size, capacity * self._concurrency.limit)
+            room = max(0, min(int(requests) * capacity - self._open, most))
+            # what does not fill a request waits for what will
+            return room - room % capacity if room > capacity else room
 
     def submit(self, claims: list[Claim]) -> None:
         """Takes claims, to be sent in this order."""
@@ -166,7 +168,7 @@ class Pipeline:
         wanted = min(len(self._waiting), limit - self._sending) if limit > 1 else 0
         if wanted > 0 and idle > 0:
             self._todo.notify(wanted)
-        for _ in range(min(wanted, limit - len(self._threads)) - idle):
+        for _ in range(min(wanted - idle, limit - len(self._threads))):
             thread = threading.Thread(target=self._run, name="bytelyst-sync-send", daemon=True)
             # there may be too many, and while the interpreter ends Python 3.12 begins none
             with suppress(RuntimeError):

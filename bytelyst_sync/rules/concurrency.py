@@ -16,6 +16,8 @@ _DOWN, _UP = 0.2, 0.02
 hinder each other, or other processes this one, some take longer; that is no waiting to be used.
 """
 _WORTH = 0.7
+_LEAST_WAIT_S = 0.0005
+"""A shorter wait is hardly longer than one for the interpreter, which more threads make longer."""
 _TRIAL_S, _LONGEST_TRIAL_S = 10.0, 600.0
 
 
@@ -45,8 +47,10 @@ class Concurrency:
             self.typical_s, self._typical_cpu_s = took_s, cpu_s
         self.typical_s = _followed(self.typical_s, took_s)
         self._typical_cpu_s = _followed(self._typical_cpu_s, cpu_s)
-        # a thread that computes a share s of its time leaves room for about 1/s of them
-        useful = min(self._ceiling, _WORTH * self.typical_s / self._typical_cpu_s)
+        useful = 1.0
+        if self.typical_s - self._typical_cpu_s > _LEAST_WAIT_S:
+            # a thread that computes a share s of its time leaves room for about 1/s of them
+            useful = min(self._ceiling, _WORTH * self.typical_s / self._typical_cpu_s)
         if self._exact < useful:
             self._exact = min(useful, self._exact + 1.0)
         else:

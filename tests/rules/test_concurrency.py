@@ -37,6 +37,7 @@ def test_it_rises_by_one_a_request():
     [
         (0.0002, 0.00015, 1),  # loopback: nearly all is computing
         (0.0004, 0.00015, 1),  # another process has the other core
+        (0.0004, 0.00002, 1),  # two threads that wait for each other
         (0.002, 0.002, 1),
         (0.001, 0.00015, 4),
         (0.005, 0.00015, 16),
