@@ -23,6 +23,7 @@ from pathlib import Path
 
 import attrs
 
+from bytelyst_sync.clock import SystemClock
 from bytelyst_sync.errors import StorageError, StorageFullError
 from bytelyst_sync.storage import schema
 from bytelyst_sync.storage.files import Identity, beside, identity_of
@@ -46,6 +47,7 @@ __all__ = [
 ]
 
 PAGE_BYTES = 4096
+_CLOCK = SystemClock()
 _SMALLEST = 512
 _EXIT_WAIT_S = 1.0
 _IDLE_READERS = 8
@@ -120,11 +122,11 @@ class Database:
 
     def drain(self, timeout_s: float) -> bool:
         """Lends nothing any more, and waits; true if everything was given back in time."""
-        deadline = time.monotonic() + timeout_s
+        deadline = _CLOCK.monotonic() + timeout_s
         with self._idle_lock:
             self._retired = True
         while self._lent:
-            if time.monotonic() >= deadline:
+            if _CLOCK.monotonic() >= deadline:
                 return False
             time.sleep(_DRAIN_PAUSE_S)
         return True
