@@ -6,9 +6,11 @@ the extra ``cli``, and POSIX.
 """
 
 import fcntl
+import io
 import os
 import pty
 import re
+import select
 import struct
 import subprocess
 import sys
@@ -26,6 +28,7 @@ from bytelyst_sync.testing import Reply, SyncServer
 ROOT = Path(__file__).parents[1]
 PICTURES = Path(sys.argv[1] if sys.argv[1:] else ROOT / "docs" / "_static").resolve()
 WIDTH = 96
+END = b"\x04"
 STEERING = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\r|\n")
 
 
@@ -33,22 +36,24 @@ def run(*arguments: str) -> str:
     """What the command shows at a terminal, with its colours and moves of the cursor."""
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, WIDTH, 0, 0))
+    shown = b""
     with subprocess.Popen(  # noqa: S603 - our own command
         [sys.executable, "-m", "bytelyst_sync", *arguments],
         stdin=slave,
         stdout=slave,
         stderr=slave,
         env={**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)},
-    ):
-        os.close(slave)
-        shown = b""
-        try:
-            while more := os.read(master, 65536):
-                shown += more
-        except OSError:  # what Linux says at the end
-            pass
+    ) as command:
+        ended = False
+        while not shown.endswith(END):
+            if select.select([master], [], [], 0.05)[0]:
+                shown += os.read(master, 65536)
+            elif not ended and command.poll() is not None:
+                os.write(slave, END)  # behind all that the command wrote
+                ended = True
+    os.close(slave)
     os.close(master)
-    return shown.decode().replace("\r\n", "\n")
+    return shown.removesuffix(END).decode().replace("\r\n", "\n")
 
 
 def frames(shown: str) -> Iterator[str]:
@@ -76,7 +81,7 @@ def draw(name: str, command: str, shown: str, hide: dict[str, str]) -> None:
     for old, new in hide.items():
         assert len(old) == len(new), f"{new!r} would break the lines that have {old!r}"
         shown = shown.replace(old, new)
-    console = Console(record=True, width=WIDTH, file=Path(os.devnull).open("w"))  # noqa: SIM115
+    console = Console(record=True, width=WIDTH, file=io.StringIO())
     console.print(Text(f"$ {command}", style="bold"))
     console.print(Text.from_ansi(shown.rstrip()))
     picture = console.export_svg(title="", unique_id=f"cli-{name}")
@@ -129,10 +134,8 @@ def main() -> None:
         for number in range(400):
             server.put("articles", {"id": f"b-{number}", "price": number})
         server.latency_s = 0.02
-        shown = list(frames(run("sync")))
-        half = next(
-            each for each in shown if "fetching" in each and re.search(r" [67]\d/120", each)
-        )
+        shown = [each for each in frames(run("sync")) if "fetching" in each and "/120" in each]
+        half = min(shown, key=lambda each: abs(int(re.findall(r"(\d+)/120", each)[0]) - 70))
         draw("sync", "bytelyst-sync sync", half, hide)
         os.chdir(ROOT)
 
