@@ -11,15 +11,17 @@ by ``subprocess``. They log nothing and raise nothing, for nobody could handle i
 
 from __future__ import annotations
 
-import ctypes
 import os
 import threading
 import weakref
+from importlib import import_module
 from typing import Protocol
 
 __all__ = ["Forked", "bury", "watch"]
 
 _graveyard: list[object] = []
+_CTYPES = "ctypes"
+"""Loaded by programs that fork: it is large, and the others have no use for it."""
 
 
 class Forked(Protocol):
@@ -50,6 +52,7 @@ def watch(store: Forked) -> None:
 def bury(thing: object) -> None:
     """Keeps something of the parent's from ever being closed here, even as the program ends."""
     _graveyard.append(thing)
+    ctypes = import_module(_CTYPES)
     keep = getattr(getattr(ctypes, "pythonapi", None), "Py_IncRef", None)
     if keep is not None:
         keep(ctypes.py_object(thing))
@@ -58,6 +61,8 @@ def bury(thing: object) -> None:
 def _before() -> None:
     # the same ones afterwards: another thread may make one meanwhile
     _forking.stores = list(_stores)
+    if _forking.stores:
+        import_module(_CTYPES)  # here, for in the child another thread may have been in it
     for store in _forking.stores:
         store.before_fork()
 
