@@ -120,7 +120,7 @@ def opening(bench: Bench, paths: dict[int, Path]) -> None:
                 bound=("≤", 1.0),
             )
     curve = [[float(length), spent] for length, spent in points.items()]
-    bench.curve("open, count and claim", "queued", "ms", {OURS: curve})
+    bench.curve("opening", "queued", "ms", {OURS: curve})
 
 
 def opened(path: Path) -> float:

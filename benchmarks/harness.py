@@ -1,7 +1,7 @@
 """Measuring in turns, and what is told of it.
 
 A *contender* is a callable that does its work once and returns one figure: seconds per push, items
-per second. A *race* runs all of its contenders in every round, each time in another order, so that
+per second. A *race* runs all of its contenders in every round, in an order drawn anew, so that
 a machine that slows down slows all of them. What is told is the ratio of two contenders in the
 same round: the median, the least and the most of the rounds.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import random
 import statistics
 import subprocess
 import sys
@@ -140,8 +141,8 @@ class Bench:
         names = list(contenders)
         figures: dict[str, list[float]] = {name: [] for name in names}
         for number in range(-1 if warm else 0, self.rounds(rounds)):
-            turn = number % len(names)
-            for each in (*names[turn:], *names[:turn]):
+            # a sync also writes what the one before it left in the file system's journal
+            for each in random.Random(number).sample(names, len(names)):
                 figure = contenders[each]()
                 if number >= 0:
                     figures[each].append(figure)
@@ -159,6 +160,8 @@ class Bench:
         bound: tuple[str, float] | None = None,
     ) -> Row:
         """Tells one line: prints it, and writes it down."""
+        if contender != OURS:
+            race = f"{race}, {contender.removeprefix(f'{OURS}, ')}"
         ratio = (statistics.median(ratios), min(ratios), max(ratios))
         row = Row(self.suite, race, contender, against, ratio, figures, unit, bound)
         print(row, flush=True)
