@@ -212,7 +212,7 @@ def main(suite: str, run: Callable[[Bench], None]) -> None:
     chosen = parser.parse_args()
     titles = "".join(f"{each:>8}" for each in ("median", "least", "most"))
     print(f"{suite:<44}   {'':<30}{titles}  bound")
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
         out = chosen.out.open("a", encoding="utf-8") if chosen.out else None
         try:
             run(Bench(suite, Path(folder), chosen.scale, out))
