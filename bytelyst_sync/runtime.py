@@ -10,7 +10,6 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from bytelyst_sync import storage as stores
 from bytelyst_sync.clock import Clock
 from bytelyst_sync.config import SyncConfig, is_token_provider
 from bytelyst_sync.entity import Entities
@@ -36,7 +35,8 @@ from bytelyst_sync.state.effects import Effects
 from bytelyst_sync.state.outbox import Outbox
 from bytelyst_sync.state.resolver import Resolver
 from bytelyst_sync.state.settlement import Settlement
-from bytelyst_sync.storage.base import Reader, Storage
+from bytelyst_sync.storage import MemoryStorage, SQLiteStorage, Storage
+from bytelyst_sync.storage.base import Reader
 from bytelyst_sync.storage.once import StorageOnce
 from bytelyst_sync.storage.schema import ITEMS, Lane
 from bytelyst_sync.transport.base import Request, Transport
@@ -274,8 +274,8 @@ def _storage(config: SyncConfig) -> Storage:
     given = config.storage
     if isinstance(given, (str, os.PathLike)):
         if os.fspath(given) == ":memory:":
-            return stores.MemoryStorage()
-        return stores.SQLiteStorage(given, durability=config.durability)
+            return MemoryStorage()
+        return SQLiteStorage(given, durability=config.durability)
     storage: Storage = given
     return storage
 
