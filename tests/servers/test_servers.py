@@ -31,7 +31,7 @@ def wait_until(holds):
 def answers(server):
     try:
         requests.get(f"{server.base_url}/", timeout=BOUND_S)
-    except requests.ConnectionError:
+    except requests.RequestException:
         return False
     return True
 
