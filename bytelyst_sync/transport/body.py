@@ -75,7 +75,7 @@ def read_body(
             raise TransportError(
                 f"the answer of {server_name(url)} came too slowly to wait for its end"
             )
-    # urllib3 1.26 takes a short body for a complete one.
+    # an adapter of the user's may take a short body for a complete one
     if getattr(response.raw, "length_remaining", None):
         raise TransportError(f"the answer of {server_name(url)} was cut off")
     return bytes(body)
@@ -87,8 +87,7 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
     if consumed or not (isinstance(raw, urllib3.HTTPResponse) and hasattr(raw, "read1")):
         yield from response.iter_content(_CHUNK_BYTES)
         return
-    # One receive at a time, where iter_content, all there is before urllib3 2.2, waits for a
-    # whole chunk.
+    # one receive at a time, where iter_content waits for a whole chunk
     plain = "content-encoding" not in raw.headers
     while chunk := raw.read1(_CHUNK_BYTES, decode_content=True):
         yield chunk

@@ -115,7 +115,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
             cause.__cause__,
         ]
         if isinstance(cause, urllib3_errors.TimeoutError):
-            waiting.append(cause.__context__)  # urllib3 1.26 names no cause
+            waiting.append(cause.__context__)  # not every one names its cause
 
 
 def _before_sending(cause: BaseException) -> bool:
