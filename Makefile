@@ -2,8 +2,7 @@
 # pyproject.toml changes. Any number of targets, and of makes, may run at once.
 
 VENV ?= .venv
-# The tests wait more than they compute.
-JOBS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1) + 1)))
+JOBS ?= auto
 ARGS ?=
 
 BIN := $(VENV)/bin
@@ -28,7 +27,7 @@ help:
 	@echo 'make clean   remove everything made here'
 	@echo
 	@echo 'ARGS="..."           more arguments for the tool: make test ARGS="-k outbox -x"'
-	@echo 'JOBS=1               test processes (default: one more than cores, at most 4)'
+	@echo 'JOBS=1               test processes (default: one per core, at most 4)'
 	@echo 'PYTHON=python3.13    the interpreter (default: the first from 3.10 up)'
 	@echo 'VENV=.venv-3.13      the environment (default: .venv)'
 
