@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import json
 import threading
 import time
 from collections.abc import Callable
 
-from benchmarks.harness import OURS, Bench, body, main, record
+from benchmarks.harness import OURS, Bench, main, record
 from benchmarks.peers import PEERS, Keep, engine, keeper, raw_connection, seconds_each
 from bytelyst_sync.state.item_ids import new_item_id
 from bytelyst_sync.storage.schema import ITEMS, Item
@@ -92,7 +93,7 @@ def threads(bench: Bench) -> None:
 
 
 def many(bench: Bench) -> None:
-    """``push_many`` beside ``executemany`` of rows that are ready, into the same tables."""
+    """``push_many`` beside ``executemany`` of the same records as JSON, into the same tables."""
 
     def ours() -> float:
         made = engine(bench.path())
@@ -109,14 +110,15 @@ def many(bench: Bench) -> None:
         known = statements(ITEMS)
         for text in known.create():
             connection.execute(text)
-        now = time.time()
-        rows = [
-            Item(n, new_item_id(n), "notes", str(n), "create", body(n), now, turn=n)
-            for n in range(MANY)
-        ]
+        rows = [record(number) for number in range(MANY)]
         began = time.perf_counter()
+        now = time.time()
+        items = [
+            Item(n, new_item_id(n), "notes", row["id"], "create", json.dumps(row), now, turn=n)
+            for n, row in enumerate(rows)
+        ]
         connection.execute("BEGIN IMMEDIATE")
-        connection.executemany(known.insert, rows)
+        connection.executemany(*known.insert(items))
         connection.execute("COMMIT")
         spent = time.perf_counter() - began
         connection.close()

@@ -80,7 +80,7 @@ def raw(path: Path, *, replica: bool) -> float:
         Item(n, new_item_id(n), "notes", f"{n:08x}", "create", body(n), time.time(), turn=n)
         for n in range(COUNT)
     ]
-    connection.executemany(statements(ITEMS).insert, rows)
+    connection.executemany(*statements(ITEMS).insert(rows))
     began = time.perf_counter()
     done = 0
     while done < COUNT:
@@ -102,7 +102,7 @@ def one_batch(connection: sqlite3.Connection, *, replica: bool) -> int:
     connection.execute("BEGIN IMMEDIATE")
     if replica:
         kept = [Record(row[2], row[3], row[5], None, row[0], 0) for row in claimed]
-        connection.executemany(statements(RECORDS).insert, kept)
+        connection.executemany(*statements(RECORDS).insert(kept))
     connection.executemany("DELETE FROM items WHERE seq=?", keys)
     connection.execute("COMMIT")
     return len(claimed)

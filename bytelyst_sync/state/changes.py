@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import attrs
+from typing import Any, NamedTuple
 
 from bytelyst_sync.entity import Entity
 from bytelyst_sync.errors import RecordDeletedError
@@ -16,27 +14,25 @@ __all__ = ["Change", "deleted"]
 Json = dict[str, Any]
 
 
-@attrs.frozen(eq=False)
-class Change:
+class Change(NamedTuple):
     """A push, checked and encoded. ``now`` is the wall clock."""
 
     entity: Entity
     operation: SyncOperation
+    now: float
     key: str
     data: Json
-    now: float
-    digest: str | None = None
-    """Given if it may collapse onto a queued create of equal content."""
     text: str | None = None
     """The data as JSON, if that is known."""
+    digest: str | None = None
+    """Given if it may collapse onto a queued create of equal content."""
     made: bool = False
     """Whether the id was made just now, so that nothing of its record can be queued."""
 
     @classmethod
     def of(cls, entity: Entity, operation: SyncOperation, data: Any, now: float) -> Change:
         """A push's arguments, checked; raises ``InvalidDataError``."""
-        key, plain, text, digest, made = prepared(entity, operation, data)
-        return cls(entity, operation, key, plain, now, digest, text, made)
+        return cls(entity, operation, now, *prepared(entity, operation, data))
 
 
 def deleted(change: Change) -> RecordDeletedError:

@@ -25,6 +25,7 @@ __all__ = ["Claim", "Claims", "claimed"]
 
 Json = dict[str, Any]
 CREATE, UPDATE, DELETE = SyncOperation.CREATE, SyncOperation.UPDATE, SyncOperation.DELETE
+_OPERATIONS = {each.value: each for each in SyncOperation}
 _PROMOTED_AT_ONCE = 500
 _SLACK_S = 1.0
 
@@ -80,8 +81,8 @@ class Claims:
 
     def promote(self, tx: Transaction, now: float) -> None:
         """Makes ready what is due, and cuts waits that a clock set back has stretched."""
-        for item in list(tx.scan(ITEMS, "due", upto=(now,), limit=_PROMOTED_AT_ONCE)):
-            tx.replace(ITEMS, item, item._replace(lane=Lane.READY, due=None, delay=None))
+        due = list(tx.scan(ITEMS, "due", upto=(now,), limit=_PROMOTED_AT_ONCE))
+        tx.amend(ITEMS, due, lane=int(Lane.READY), due=None, delay=None)
         beyond = now + self._max_retry_delay
         late = tx.scan(ITEMS, "due", upto=(beyond,), limit=_PROMOTED_AT_ONCE, reverse=True)
         for item in list(late):
@@ -96,13 +97,12 @@ class Claims:
         ready = scans[0] if len(scans) == 1 else heapq.merge(*scans, key=lambda item: item.turn)
         chosen = [item for item, _ in zip(ready, range(limit), strict=False)]
         began = tx.last_number()
-        sending = [item._replace(lane=Lane.SENDING) for item in chosen]
-        tx.replace_all(ITEMS, zip(chosen, sending, strict=True))
+        sending = tx.amend(ITEMS, chosen, lane=int(Lane.SENDING))
         return [Claim(item, began, self._state(tx, item)) for item in sending]
 
     def _state(self, tx: Reader, item: Item) -> Json | None:
         entity = self._entities[item.entity]
-        if not entity.needs_state(SyncOperation(item.operation)):
+        if not entity.needs_state(_OPERATIONS[item.operation]):
             return None
         return server_state(tx, entity, item.record)
 

@@ -54,13 +54,14 @@ def _alone(
         and not (effects.watch and entities[claim.item.entity].replica)
     ]
     seqs = [claim.item.seq for claim, _ in delivered]
-    rows = tx.fetch(ITEMS, (), seqs)
+    rows = tx.pick(ITEMS, ("id", "lane", "record"), seqs)
     tied = tx.present(ITEMS, "blocker", (), seqs) | tx.present(LINKS, None, (), seqs)
     records: set[tuple[str, str]] = set()
     for claim, answer in delivered:
         item = claim.item
         place = (item.entity, item.record)
-        if rows.get(item.seq) == item and item.seq not in tied and place not in records:
+        is_claimed = rows.get(item.seq) == (item.id, Lane.SENDING, item.record)
+        if is_claimed and item.seq not in tied and place not in records:
             records.add(place)
             yield claim, answer
 

@@ -12,8 +12,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import attrs
-
 from bytelyst_sync.entity import Entities, Entity
 from bytelyst_sync.errors import InvalidDataError, QueueFullError
 from bytelyst_sync.model import ItemState, SyncItem, SyncOperation
@@ -65,7 +63,7 @@ class Outbox:
         key = canonical_key(tx, new.entity, new.key)
         if key != new.key:
             data = {**new.data, new.entity.id_field: self._given_id(tx, new.entity, new.key)}
-            new = attrs.evolve(new, key=key, data=data, text=None)
+            new = new._replace(key=key, data=data, text=None)
         with watching(tx, new.entity, key, "local", effects):
             item = self._push(tx, new, effects)
         if item is None:

@@ -10,7 +10,7 @@ the right to deliver is not exclusive, so that claims are leases.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import attrs
@@ -86,6 +86,12 @@ class Reader(Protocol):
         """The rows whose key is the prefix and one of these values, by that value."""
         ...
 
+    def pick(
+        self, table: Table[R], columns: tuple[str, ...], keys: Iterable[V]
+    ) -> dict[V, tuple[Value, ...]]:
+        """Some columns of the rows that have one of these keys, by key; for a key of one column."""
+        ...
+
     def present(
         self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[V]
     ) -> set[V]:
@@ -125,6 +131,12 @@ class Transaction(Reader, Protocol):
 
     def replace_all(self, table: Table[R], pairs: Iterable[tuple[R, R]]) -> None:
         """``replace`` for many, each the row as it is and as it shall be."""
+        ...
+
+    def amend(self, table: Table[R], rows: Sequence[R], **values: Value) -> list[R]:
+        """Sets columns that are not of the key to the same values in all of these rows, each the
+        row as it is; returns them as they are then.
+        """
         ...
 
     def delete(self, table: Table[R], *rows: R) -> None:

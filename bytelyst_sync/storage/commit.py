@@ -8,6 +8,11 @@ A job belongs to its owner until it is queued, to the leader from then until ``f
 and to its owner again from there on. A follower sleeps on a lock of its own that the leader
 releases, in waits of bounded length, so that a signal reaches it. At most one thread leads at any
 time, which makes the leader the only user of whatever the jobs run on.
+
+Those who shared a commit come back with their next job at about the same time. So a leader waits
+for as many as were in the group before, but no longer than that group took: else it would be alone
+in every second commit, and they would wait for a sync that was not theirs. Who was alone before
+waits for nobody.
 """
 
 from __future__ import annotations
@@ -17,11 +22,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from bytelyst_sync.clock import SystemClock
+
 __all__ = ["GroupCommit", "Job"]
 
 J = TypeVar("J")
 
 _WAIT_S = 1.0
+_LONGEST_GATHERING_S = 0.002
+_CLOCK = SystemClock()
 
 
 class Job(Generic[J]):
@@ -51,6 +60,10 @@ class GroupCommit:
         self._lock = threading.Lock()
         self._waiting: deque[Job[Any]] = deque()
         self._led = False
+        self._before = 0, 0.0
+        """How many jobs the last group had, and for how many seconds it ran."""
+        self._gathered: threading.Lock | None = None
+        """What a leader sleeps on until as many have come."""
 
     def submit(self, work: Callable[[Any], J]) -> J:
         """Runs the work in a group; returns its result, or raises its error, once that is final.
@@ -83,6 +96,25 @@ class GroupCommit:
             else:
                 job.leads = self._led = True
             self._waiting.append(job)
+            if self._gathered is not None and len(self._waiting) >= self._before[0]:
+                self._gathered.release()
+                self._gathered = None
+
+    def _gather(self) -> None:
+        """Waits until as many jobs wait as the last group had, for as long as that ran."""
+        size, spent_s = self._before
+        if size < 2:
+            return
+        with self._lock:
+            if len(self._waiting) >= size:
+                return
+            gathered = self._gathered = threading.Lock()
+            gathered.acquire()
+        try:
+            gathered.acquire(timeout=min(spent_s, _LONGEST_GATHERING_S))
+        finally:
+            with self._lock:
+                self._gathered = None
 
     def _withdraw(self, job: Job[Any]) -> None:
         """Takes back what an interrupted owner still has here: its place, and its lead."""
@@ -95,11 +127,14 @@ class GroupCommit:
     def _lead(self, own: Job[Any]) -> None:
         group: list[Job[Any]] = []
         try:
+            self._gather()
             with self._lock:
                 waiting = self._waiting
                 while waiting and len(group) < self._size:
                     group.append(waiting.popleft())
+            began = _CLOCK.monotonic()
             self._run(group)
+            self._before = len(group), _CLOCK.monotonic() - began
         except BaseException:
             with self._lock:
                 self._waiting.extendleft(job for job in reversed(group) if job is not own)

@@ -7,7 +7,7 @@ and found by them; what the records hold, what the server said and where pulls s
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -186,6 +186,12 @@ class _SealedReader:
         rows = self._tx.fetch(table, prefix, values)
         return {value: self._open(table, row) for value, row in rows.items()}
 
+    def pick(
+        self, table: Table[R], columns: tuple[str, ...], keys: Iterable[V]
+    ) -> dict[V, tuple[Value, ...]]:
+        found = self.fetch(table, (), keys).items()
+        return {key: tuple(getattr(row, name) for name in columns) for key, row in found}
+
     def present(
         self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[V]
     ) -> set[V]:
@@ -247,6 +253,11 @@ class _SealedTransaction(_SealedReader):
     def replace_all(self, table: Table[R], pairs: Iterable[tuple[R, R]]) -> None:
         for old, new in pairs:
             self.replace(table, old, new)
+
+    def amend(self, table: Table[R], rows: Sequence[R], **values: Value) -> list[R]:
+        new = [row._replace(**values) for row in rows]
+        self.replace_all(table, zip(rows, new, strict=True))
+        return new
 
     def delete(self, table: Table[R], *rows: R) -> None:
         self._tx.delete(table, *(self._close(table, row, _key(table, row)) for row in rows))

@@ -6,11 +6,18 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
-__all__ = ["Identity", "beside", "identity_and_size", "identity_of"]
+__all__ = ["Identity", "Renaming", "beside", "identity_of", "last_renaming", "length_of"]
 
 Identity = tuple[int, int]
+Renaming = tuple[int, int, int]
+"""A directory, and a time of it that has passed."""
+
+_TICK_NS, _COARSE_TICK_NS = 50_000_000, 3_000_000_000
+"""Longer than a change can be old and the next one get the same time; the second where file systems
+keep no parts of a second."""
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -18,15 +25,35 @@ def beside(path: Path, suffix: str) -> Path:
     return path.with_name(path.name + suffix)
 
 
-def identity_of(path: Path) -> Identity | None:
+def identity_of(path: str | Path) -> Identity | None:
     """Which file the path names, ``None`` if that cannot be told."""
-    return identity_and_size(path)[0]
+    status = _status(path)
+    return None if status is None else (status.st_dev, status.st_ino)
 
 
-def identity_and_size(path: Path) -> tuple[Identity | None, int]:
-    """The same, and the file's length in bytes."""
+def length_of(path: str | Path) -> int:
+    """The file's length in bytes; 0 if that cannot be told."""
+    status = _status(path)
+    return 0 if status is None else status.st_size
+
+
+def last_renaming(folder: str) -> Renaming | None:
+    """When a name in a directory was made, deleted or changed last: its own time says so.
+
+    ``None`` if that cannot be told, or was so lately that one more might leave the time as it is.
+    """
+    status = _status(folder)
+    if status is None:
+        return None
+    changed = status.st_mtime_ns
+    tick = _TICK_NS if changed % 1_000_000_000 else _COARSE_TICK_NS
+    if time.time_ns() - changed < tick:
+        return None
+    return status.st_dev, status.st_ino, changed
+
+
+def _status(path: str | Path) -> os.stat_result | None:
     try:
-        status = os.stat(path)  # noqa: PTH116  half the time of Path.stat, and it is in every commit
+        return os.stat(path)  # noqa: PTH116  half the time of Path.stat, and it is in every commit
     except OSError:
-        return None, 0
-    return (status.st_dev, status.st_ino), status.st_size
+        return None

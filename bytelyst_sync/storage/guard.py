@@ -93,6 +93,7 @@ else:
 
         def __init__(self, path: Path) -> None:
             self.path = path
+            self._name = os.fspath(path)
             self._descriptor: int | None = None
             self._identity: tuple[int, int] | None = None
 
@@ -155,7 +156,7 @@ else:
 
         def _is_current(self) -> bool:
             try:
-                status = os.stat(self.path)  # noqa: PTH116  half the time of Path.stat
+                status = os.stat(self._name)  # noqa: PTH116  half the time of Path.stat
             except FileNotFoundError:
                 return False
             return self._identity == (status.st_dev, status.st_ino)

@@ -10,7 +10,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from bytelyst_sync.storage.files import beside, identity_and_size, identity_of
+from bytelyst_sync.storage.files import beside, identity_of, length_of
 
 __all__ = ["LOG_BYTES", "LOG_PAGES", "Log"]
 
@@ -18,9 +18,9 @@ LOG_PAGES = 1000
 """So many in it, and SQLite brings them into the database and begins the log anew."""
 LOG_BYTES = 8 * 1024 * 1024
 """Longer than this, it has not got to it, because somebody was reading."""
-_ROOM_BYTES = 4 * 1024 * 1024
+_LEAST_ROOM_BYTES, _ROOM_BYTES = 256 * 1024, 4 * 1024 * 1024
 _CHECK_EVERY = 256
-_TRY_AGAIN_EVERY = 16
+_CHECK_OFTEN = 16
 _CHECKPOINT_MS = 100
 
 
@@ -28,36 +28,39 @@ class Log:
     """The ``-wal`` of one database."""
 
     def __init__(self, path: Path, *, synced: bool, busy_timeout_s: float) -> None:
-        self._path = beside(path, "-wal")
+        self._path = str(beside(path, "-wal"))
         self._synced = synced
         self._busy_timeout_ms = int(busy_timeout_s * 1000)
         self._identity = identity_of(self._path)
         self._length = 0
         """In bytes, as it was seen last."""
-        self._commits = 0
+        self._commits = -1
+        self._growing = synced
+        """Whether it may have to be given room."""
         self._overdue = False
         """Whether it is too long, and readers were in the way of ending it."""
 
     def is_there(self) -> bool:
         """Whether the path still names it; also if there never was one."""
+        if self._identity is None:
+            self._identity = identity_of(self._path)
         return identity_of(self._path) == self._identity
 
-    def tend(self, writer: sqlite3.Connection) -> bool:
+    def tend(self, writer: sqlite3.Connection, *, is_there: bool) -> bool:
         """After a commit: keeps it short; false if the database is to be retired.
 
         So it is if somebody deleted the log: what was committed is then brought into the database
         itself, for others do not see what is written to a file without a name.
         """
         self._commits += 1
-        found, length = identity_and_size(self._path)
-        if self._identity is None:
-            self._identity = found
-        is_there = found == self._identity
+        often = self._growing or self._overdue
+        if is_there and self._commits % (_CHECK_OFTEN if often else _CHECK_EVERY):
+            return True
+        length = length_of(self._path)
         if is_there and self._synced and length != self._length:
             length = self._give_room(length)
         self._length = length
-        if is_there and self._commits % (_TRY_AGAIN_EVERY if self._overdue else _CHECK_EVERY):
-            return True
+        self._growing = self._synced and length < _ROOM_BYTES
         try:
             self._overdue = is_there and length > LOG_BYTES
             if self._overdue or not is_there:
@@ -73,7 +76,7 @@ class Log:
         note in its journal. SQLite takes zeros for the end of a log; they are appended, so that
         nothing is overwritten, whoever else writes. On a full disk there is no room to give.
         """
-        ahead = min(length, _ROOM_BYTES - length)
+        ahead = min(max(length, _LEAST_ROOM_BYTES), _ROOM_BYTES - length)
         if ahead > 0:
             with suppress(OSError):
                 descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND)

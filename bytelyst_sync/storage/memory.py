@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from operator import itemgetter
@@ -178,6 +178,13 @@ class _View:
         rows = ((each, self.get(table, *prefix, each)) for each in values)
         return {each: row for each, row in rows if row is not None}
 
+    def pick(
+        self, table: Table[R], columns: tuple[str, ...], keys: Iterable[V]
+    ) -> dict[V, tuple[Value, ...]]:
+        """Some columns of the rows that have one of these keys, by key."""
+        found = self.fetch(table, (), keys).items()
+        return {key: tuple(getattr(row, name) for name in columns) for key, row in found}
+
     def present(
         self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[V]
     ) -> set[V]:
@@ -231,6 +238,12 @@ class _View:
         """``replace`` for many."""
         for old, new in pairs:
             self.replace(table, old, new)
+
+    def amend(self, table: Table[R], rows: Sequence[R], **values: Value) -> list[R]:
+        """Sets the same columns in all of these rows, and returns them as they are then."""
+        new = [row._replace(**values) for row in rows]
+        self.replace_all(table, zip(rows, new, strict=True))
+        return new
 
     def delete(self, table: Table[R], *rows: R) -> None:
         """Removes rows; ``LookupError`` if one is not there."""

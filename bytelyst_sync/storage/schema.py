@@ -73,7 +73,7 @@ class Item(NamedTuple):
     operation: str
     data: str
     time: float
-    lane: int = Lane.READY
+    lane: int = int(Lane.READY)
     turn: int = 0
     """Its order among the ready ones: ``seq``, or a later number when it was sent to the back."""
     due: float | None = None

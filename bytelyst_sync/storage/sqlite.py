@@ -271,10 +271,11 @@ class SQLiteStorage:
                     database.distrust()
                 raise
             self._last = max(self._last, last)
-            if not database.is_current():
+            try:
+                sound = database.tend()
+            except Moved:
                 self._is_committed = False
-                raise Moved
-            sound = database.tend_log()
+                raise
         if not sound:
             with suppress(StorageError):  # the commit stands
                 self._retire(database)

@@ -1,7 +1,8 @@
 """Runs a group of jobs in one SQLite transaction, so that each can fail alone.
 
-By whoever holds the write guard, and so owns the connection. A job that is alone needs no
-savepoint: undoing it is undoing the transaction.
+By whoever holds the write guard, and so owns the connection. Nearly always all of them succeed, so
+they are run without savepoints first; if one fails, all are run anew, each behind a savepoint. One
+that is alone needs none: undoing it is undoing the transaction.
 """
 
 from __future__ import annotations
@@ -25,8 +26,15 @@ def run_group(writer: sqlite3.Connection, jobs: list[Job[Any]]) -> tuple[str, in
     view = WriteView(writer)
     writer.execute("BEGIN IMMEDIATE")
     try:
-        if not (_run_alone(view, jobs[0]) if len(jobs) == 1 else _run_each(view, jobs, writer)):
-            return "ROLLBACK", -1
+        if not all(_run_alone(view, job) for job in jobs):
+            if len(jobs) == 1:
+                return "ROLLBACK", -1
+            view.end()
+            writer.execute("ROLLBACK")
+            view = WriteView(writer)
+            writer.execute("BEGIN IMMEDIATE")
+            if not _run_each(view, jobs, writer):
+                return "ROLLBACK", -1
         view.settle()
         return "COMMIT", view.last_given
     finally:

@@ -7,6 +7,7 @@ number is keyed by the rowid; every other is ``WITHOUT ROWID``, one b-tree in th
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple, get_args, get_type_hints
 from bytelyst_sync.storage.base import Table
 
 __all__ = ["COUNTERS", "SEQUENCE", "Shape", "Statements", "statements", "whereabouts"]
+
+Row = tuple[Any, ...]
 
 COUNTERS = "CREATE TABLE counters (name TEXT PRIMARY KEY NOT NULL, value NOT NULL) WITHOUT ROWID"
 """Numbers kept under a name: the sequence, and the rows per combination of counted columns."""
@@ -42,17 +45,23 @@ class Statements:
         self._table = table
         self._nullable = {column for column in columns if NoneType in get_args(hints[column])}
         self._by_rowid = len(key) == 1 and hints[key[0]] is int
-        self._updates: dict[tuple[int, ...], str] = {}
+        self._updates: dict[tuple[tuple[int, ...], int], str] = {}
+        self._deletes: dict[int, str] = {}
         self._scans: dict[Shape, str] = {}
+        self._presents: dict[tuple[str | None, int, int], str] = {}
         self._match = " AND ".join(f"{column}=?" for column in key)
-        marks = ",".join("?" * len(columns))
+        self.has_one_key = len(key) == 1
+        """Whether the key is one column: then one statement can name many rows."""
+        defaults = table.row._field_defaults
+        self._given = next((n for n, each in enumerate(columns) if _is_rare(defaults, each)), None)
+        self._rest = tuple(defaults[each] for each in columns[self._given :]) if self._given else ()
         self.key = tuple(columns.index(column) for column in key)
         self.counted = tuple(columns.index(column) for column in table.counted)
         self.counts_by = self.counted + (self.key if table.numbered else ())
         """The places of what decides where a row is counted."""
         self.get = f"SELECT {','.join(columns)} FROM {name} WHERE {self._match}"  # noqa: S608
-        self.insert = f"INSERT INTO {name} VALUES ({marks})"  # noqa: S608
-        self.delete = f"DELETE FROM {name} WHERE {self._match}"  # noqa: S608
+        self._insert = self._inserting(len(columns))
+        self._insert_usual = self._inserting(self._given or len(columns))
         self.numbered = table.numbered
         by = ",".join(table.counted)
         self.tail = (
@@ -61,14 +70,47 @@ class Statements:
         )
         """Counts the rows beyond a number."""
 
-    def update(self, changed: tuple[int, ...]) -> str:
-        """Sets the columns at these places; then comes the key as it was."""
-        text = self._updates.get(changed)
+    def insert(self, rows: Sequence[Row]) -> tuple[str, Iterator[Row]]:
+        """Adds rows: the text, and the values for each.
+
+        The columns from the first on that is mostly ``None`` have their defaults in nearly every
+        new row, and are written out; to bind each of them would take as long as all the rest.
+        """
+        given, rest = self._given, self._rest
+        if given is None or any(row[given:] != rest for row in rows):
+            return self._insert, iter(rows)
+        return self._insert_usual, (row[:given] for row in rows)
+
+    def _inserting(self, given: int) -> str:
+        """Binds so many columns and writes out the defaults of the others."""
+        defaults = self._table.row._field_defaults
+        rest = {each: defaults[each] for each in self._table.columns[given:]}
+        others = [each for each, default in rest.items() if default is not None]
+        names = ",".join([*self._table.columns[:given], *others])
+        values = ",".join(["?"] * given + [f"{rest[each]:d}" for each in others])
+        return f"INSERT INTO {self._table.name} ({names}) VALUES ({values})"  # noqa: S608
+
+    def update(self, changed: tuple[int, ...], rows: int = 1) -> str:
+        """Sets the columns at these places; then come the keys of the rows, as they were."""
+        text = self._updates.get((changed, rows))
         if text is None:
             sets = ",".join(f"{self._table.columns[place]}=?" for place in changed)
-            text = f"UPDATE {self._table.name} SET {sets} WHERE {self._match}"  # noqa: S608
-            self._updates[changed] = text
+            text = f"UPDATE {self._table.name} SET {sets} WHERE {self._keys(rows)}"  # noqa: S608
+            self._updates[changed, rows] = text
         return text
+
+    def delete(self, rows: int = 1) -> str:
+        """Removes rows by their keys."""
+        text = self._deletes.get(rows)
+        if text is None:
+            text = f"DELETE FROM {self._table.name} WHERE {self._keys(rows)}"  # noqa: S608
+            self._deletes[rows] = text
+        return text
+
+    def _keys(self, rows: int) -> str:
+        if rows == 1:
+            return self._match
+        return f"{self._table.key[0]} IN ({','.join('?' * rows)})"
 
     def fetch(self, width: int) -> str:
         """The rows of ``width`` values of the key's last column; its others come before them."""
@@ -77,13 +119,21 @@ class Statements:
         columns = ",".join(self._table.columns)
         return f"SELECT {columns} FROM {self._table.name} WHERE " + " AND ".join(where)  # noqa: S608
 
+    def pick(self, columns: tuple[str, ...], rows: int) -> str:
+        """The key and some columns of the rows with these keys."""
+        names = ",".join((*self._table.key, *columns))
+        return f"SELECT {names} FROM {self._table.name} WHERE {self._keys(rows)}"  # noqa: S608
+
     def present(self, index: str | None, prefix: int, width: int) -> str:
         """The values among ``width`` ones that occur in the column behind the prefix."""
-        order = self._table.order(index)
-        where = [f"{column}=?" for column in order[:prefix]]
-        where.append(f"{order[prefix]} IN ({','.join('?' * width)})")
-        source = self._source(index)
-        return f"SELECT DISTINCT {order[prefix]} FROM {source} WHERE " + " AND ".join(where)  # noqa: S608
+        text = self._presents.get((index, prefix, width))
+        if text is None:
+            order = self._table.order(index)
+            where = [f"{column}=?" for column in order[:prefix]]
+            where.append(f"{order[prefix]} IN ({','.join('?' * width)})")
+            text = f"SELECT DISTINCT {order[prefix]} FROM {self._source(index)} WHERE "  # noqa: S608
+            text = self._presents[index, prefix, width] = text + " AND ".join(where)
+        return text
 
     def scan(self, shape: Shape) -> str:
         """A scan; its values are those of the tuples in turn, then the limit."""
@@ -147,6 +197,10 @@ class Statements:
                 + (f" WHERE {sparse}" if sparse else "")
             )
         return made
+
+
+def _is_rare(defaults: Mapping[str, Any], column: str) -> bool:
+    return column in defaults and defaults[column] is None
 
 
 def _bound(columns: tuple[str, ...], comparison: str, empty: str) -> str:

@@ -14,8 +14,11 @@ from __future__ import annotations
 import json
 import sqlite3
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache, partial
+from itertools import compress, count
+from operator import is_not, itemgetter
 from typing import Any, NoReturn, TypeVar
 
 from bytelyst_sync.storage.base import Table, Value
@@ -37,7 +40,7 @@ _ADD_TO_COUNTER = (
 )
 _LONGEST_TAIL = 64
 _AT_ONCE = 16
-_ASKED_AT_ONCE = 500
+_ASKED_AT_ONCE = 512
 _TOLD = 3
 
 
@@ -77,7 +80,7 @@ class ReadView:
     def get(self, table: Table[R], *key: Value) -> R | None:
         """The row with this key, or ``None``."""
         row = self._execute(statements(table).get, key).fetchone()
-        return None if row is None else table.row._make(row)
+        return None if row is None else _maker(table)(row)
 
     def scan(
         self,
@@ -101,7 +104,7 @@ class ReadView:
         )
         text = statements(table).scan(shape)
         values = (*prefix, *(after or ()), *(upto or ()))
-        make = table.row._make
+        make = _maker(table)
         if limit is None:
             cursor = self._execute(text, values)
         elif limit <= 0:
@@ -129,12 +132,22 @@ class ReadView:
 
     def fetch(self, table: Table[R], prefix: tuple[Value, ...], values: Iterable[V]) -> dict[V, R]:
         """The rows whose key is the prefix and one of these values, by that value."""
-        place = statements(table).key[-1]
+        place, make = statements(table).key[-1], _maker(table)
         found: dict[V, R] = {}
         for some in _portions(values):
             text = statements(table).fetch(len(some))
             for row in self._execute(text, (*prefix, *some)):
-                found[row[place]] = table.row._make(row)
+                found[row[place]] = make(row)
+        return found
+
+    def pick(
+        self, table: Table[R], columns: tuple[str, ...], keys: Iterable[V]
+    ) -> dict[V, tuple[Value, ...]]:
+        """Some columns of the rows that have one of these keys, by key."""
+        found: dict[V, tuple[Value, ...]] = {}
+        for some in _portions(keys):
+            for key, *values in self._execute(statements(table).pick(columns, len(some)), some):
+                found[key] = tuple(values)
         return found
 
     def present(
@@ -204,7 +217,11 @@ class WriteView(ReadView):
         if known.numbered and len(rows) > _LONGEST_TAIL:
             self._tail(table)  # it is shorter now
         try:
-            self._each(known.insert, rows)
+            text, values = known.insert(rows)
+            if len(rows) == 1:
+                self._execute(text, next(values))
+            else:
+                self._executemany(text, values)
         except sqlite3.IntegrityError as error:
             raise ValueError(f"{table.name} already has one of {_told(known, rows)}") from error
         self._add(table, known, rows, 1)
@@ -239,9 +256,34 @@ class WriteView(ReadView):
             ) from error
         if done != len(pairs):
             raise LookupError(f"{table.name} has no {_told(known, [old for old, _ in pairs])}")
+        self._recount(table, changed, [old for old, _ in pairs], [new for _, new in pairs])
+
+    def amend(self, table: Table[R], rows: Sequence[R], **values: Value) -> list[R]:
+        """Sets the same columns in all of these rows, and returns them as they are then."""
+        if not rows:
+            return []
+        known, make = statements(table), _maker(table)
+        changed = tuple(table.columns.index(name) for name in values)
+        self._look_before_change(known)
+        update = partial(known.update, changed)
+        if self._at(known, update, tuple(values.values()), rows) != len(rows):
+            raise LookupError(f"{table.name} has no {_told(known, rows)}")
+        new = []
+        for row in rows:
+            columns = list(row)
+            for place, value in zip(changed, values.values(), strict=True):
+                columns[place] = value
+            new.append(make(columns))
+        self._recount(table, changed, rows, new)
+        return new
+
+    def _recount(
+        self, table: Table[R], changed: tuple[int, ...], old: Sequence[R], new: Sequence[R]
+    ) -> None:
+        known = statements(table)
         if any(place in changed for place in known.counts_by):
-            self._add(table, known, [old for old, _ in pairs], -1)
-            self._add(table, known, [new for _, new in pairs], 1)
+            self._add(table, known, old, -1)
+            self._add(table, known, new, 1)
             self._let_go |= known.key[0] in changed
 
     def delete(self, table: Table[R], *rows: R) -> None:
@@ -250,10 +292,24 @@ class WriteView(ReadView):
             return
         known = statements(table)
         self._look_before_change(known)
-        if self._each(known.delete, [_key(known, row) for row in rows]) != len(rows):
+        if self._at(known, known.delete, (), rows) != len(rows):
             raise LookupError(f"{table.name} has no {_told(known, rows)}")
         self._add(table, known, rows, -1)
         self._let_go |= known.numbered
+
+    def _at(
+        self,
+        known: Statements,
+        text: Callable[[int], str],
+        values: Sequence[Value],
+        rows: Sequence[tuple[Value, ...]],
+    ) -> int:
+        """Runs a statement with these values for the keys of the rows; how many it concerned."""
+        if not known.has_one_key:
+            return self._each(text(1), [(*values, *_key(known, row)) for row in rows])
+        keys = [row[known.key[0]] for row in rows]
+        done = [self._execute(text(len(s)), (*values, *s)).rowcount for s in _portions(keys)]
+        return sum(done)
 
     def _each(self, text: str, values: Sequence[tuple[Value, ...]]) -> int:
         """Runs a statement once for each of these; how many rows it concerned."""
@@ -347,13 +403,15 @@ class WriteView(ReadView):
         return [row for row in rows if row[place] <= self._mark]
 
 
-def _counted(known: Statements, rows: Iterable[tuple[Value, ...]]) -> Counts:
+@cache
+def _maker(table: Table[R]) -> Callable[[Iterable[Value]], R]:
+    """``_make`` without a frame of its own and without counting the columns again."""
+    return partial(tuple.__new__, table.row)
+
+
+def _counted(known: Statements, rows: Sequence[tuple[Value, ...]]) -> Counts:
     """How many of these rows each combination of the counted columns has."""
-    counts: Counts = {}
-    for row in rows:
-        values = tuple([row[place] for place in known.counted])
-        counts[values] = counts.get(values, 0) + 1
-    return counts
+    return Counter(zip(*[map(itemgetter(place), rows) for place in known.counted], strict=True))
 
 
 def _add_up(counts: Counts, others: Counts, by: int = 1) -> None:
@@ -363,7 +421,7 @@ def _add_up(counts: Counts, others: Counts, by: int = 1) -> None:
 
 def _differing(old: tuple[Value, ...], new: tuple[Value, ...]) -> tuple[int, ...]:
     """The places where two rows differ."""
-    others = [place for place, was in enumerate(old) if new[place] is not was]
+    others = compress(count(), map(is_not, old, new))
     return tuple(
         [
             place
@@ -374,10 +432,14 @@ def _differing(old: tuple[Value, ...], new: tuple[Value, ...]) -> tuple[int, ...
 
 
 def _portions(values: Iterable[V]) -> Iterator[list[V]]:
-    """As many at a time as one statement takes."""
+    """As many at a time as one statement takes; the last one again and again, up to the next
+    power of two, so that there are few different statements.
+    """
     asked = list(values)
     for start in range(0, len(asked), _ASKED_AT_ONCE):
-        yield asked[start : start + _ASKED_AT_ONCE]
+        some = asked[start : start + _ASKED_AT_ONCE]
+        width = 1 << (len(some) - 1).bit_length()
+        yield some + some[-1:] * (width - len(some))
 
 
 def _key(known: Statements, row: tuple[Value, ...]) -> tuple[Value, ...]:

@@ -11,6 +11,12 @@ from bytelyst_sync.storage.sqlite import SQLiteStorage
 from bytelyst_sync.testing.storage_samples import all_rows, make_item
 
 
+def wait_until(holds):
+    deadline = time.monotonic() + 10
+    while not holds() and time.monotonic() < deadline:
+        threading.Event().wait(0.001)
+
+
 class Runner:
     """Runs groups; the first of them waits until it is let go."""
 
@@ -32,9 +38,7 @@ class Runner:
             job.result = job.work(None)
 
     def wait_for(self, number):
-        deadline = time.monotonic() + 10
-        while len(self.commit._waiting) < number and time.monotonic() < deadline:
-            threading.Event().wait(0.001)
+        wait_until(lambda: len(self.commit._waiting) >= number)
 
 
 def start(works, submit):
@@ -78,6 +82,60 @@ def test_a_group_has_a_largest_size():
     assert outcomes == {n: n for n in range(1, 9)}
     assert sum(runner.groups) == 9
     assert max(runner.groups) == 3
+
+
+class Rounds:
+    """Groups that each take a moment; what is told is how large they were, and how long it took."""
+
+    def __init__(self):
+        self.groups = []
+        self.commit = GroupCommit(self.run)
+
+    def run(self, jobs):
+        self.groups.append(len(jobs))
+        time.sleep(0.001)
+        for job in jobs:
+            job.result = job.work(None)
+
+
+def test_those_who_shared_a_commit_share_the_next():
+    rounds = Rounds()
+
+    def push():
+        for _ in range(50):
+            rounds.commit.submit(lambda _: None)
+
+    threads = [threading.Thread(target=push) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert sum(rounds.groups) == 200
+    # without waiting for each other, every second group is that of one who was too early
+    assert len([size for size in rounds.groups if size == 1]) < 25
+
+
+def test_who_is_alone_waits_for_nobody():
+    def run(jobs):
+        jobs[0].result = None
+
+    commit = GroupCommit(run)
+    began = time.monotonic()
+    for _ in range(1000):
+        commit._before = commit._before[0], 3600.0
+        commit.submit(lambda _: None)
+    assert time.monotonic() - began < 1  # a wait is two milliseconds
+
+
+def test_nobody_is_waited_for_longer_than_the_last_group_ran():
+    rounds = Rounds()
+    rounds.commit._before = 100, 3600.0
+    began = time.monotonic()
+    assert rounds.commit.submit(lambda _: "done") == "done"
+    assert time.monotonic() - began < 5  # two milliseconds, and what a busy machine adds
+    rounds.commit._before = 100, 0.0
+    assert rounds.commit.submit(lambda _: "done") == "done"
+    assert rounds.groups == [1, 1]
 
 
 def test_a_leader_that_is_interrupted_hands_on():
@@ -169,9 +227,7 @@ def test_each_of_a_group_can_fail_alone(tmp_path):
     leader, _ = start({0: lead}, storage.write)
     inside.wait(10)
     rest, outcomes = start({n: push(n) for n in range(1, 9)}, storage.write)
-    deadline = time.monotonic() + 10
-    while len(storage._group._waiting) < 8 and time.monotonic() < deadline:
-        threading.Event().wait(0.001)
+    wait_until(lambda: len(storage._group._waiting) == 8)
     go.set()
     for thread in (*leader, *rest):
         thread.join(10)
@@ -232,10 +288,15 @@ def test_an_interrupted_commit_is_made_once(tmp_path, statement, done):
 
     leader, _ = start({0: lead}, storage.write)
     inside.wait(10)
+    def refuse(tx):
+        raise ValueError
+
     rest, outcomes = start(dict.fromkeys(range(1, 6), push), storage.write)
-    deadline = time.monotonic() + 10
-    while len(storage._group._waiting) < 5 and time.monotonic() < deadline:
-        threading.Event().wait(0.001)
+    wait_until(lambda: len(storage._group._waiting) == 5)
+    if statement == "RELEASE job":  # there are savepoints only if one of them fails
+        failing, _ = start({6: refuse}, storage.write)
+        wait_until(lambda: len(storage._group._waiting) == 6)
+        rest += failing
     if statement == "BEGIN IMMEDIATE":
         writer.armed = True
     go.set()
