@@ -20,7 +20,7 @@ LOG_BYTES = 8 * 1024 * 1024
 """Longer than this, it has not got to it, because somebody was reading."""
 _LEAST_ROOM_BYTES, _ROOM_BYTES = 256 * 1024, 4 * 1024 * 1024
 _CHECK_EVERY = 256
-_CHECK_OFTEN = 16
+_CHECK_OFTEN = 8
 _CHECKPOINT_MS = 100
 
 
