@@ -8,7 +8,7 @@ it stands, where requests would decode ``%2E%2E`` and so address another resourc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -131,8 +131,7 @@ class _Prepared(requests.PreparedRequest):
 
 def _headers(request: Request, session: requests.Session) -> CaseInsensitiveDict[Any]:
     merged: dict[str, tuple[str, Any]] = {}
-    for name, value in session.headers.items():
-        lower = name.lower()
+    for name, lower, value in _with_lower(session.headers):
         if request.authorize or lower in _HARMLESS_HEADERS:
             merged[lower] = name, value
     for name, value in request.headers.items():
@@ -144,16 +143,29 @@ def _headers(request: Request, session: requests.Session) -> CaseInsensitiveDict
     return CaseInsensitiveDict(pair for pair in merged.values() if pair[1] is not None)
 
 
+def _with_lower(headers: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """Names, the same in lower case, and values; a session's usual headers tell them all without
+    being asked for one after the other.
+    """
+    if isinstance(headers, CaseInsensitiveDict):
+        for name, (lower, value) in zip(headers, headers.lower_items(), strict=True):
+            yield name, lower, value
+    else:
+        for name, value in headers.items():
+            yield name, name.lower(), value
+
+
 def _unsound(headers: Mapping[str, Any]) -> str | None:
     """The name of a header that cannot be sent; nearly always there is none, and one look at all
     of them tells.
     """
-    pairs = list(headers.items())
+    pairs = [(name, value) for name, _, value in _with_lower(headers)]
+    names = [name for name, _ in pairs]
     texts = [value for _, value in pairs if isinstance(value, str)]
     if (
         len(texts) == len(pairs)
-        and _TOKEN.fullmatch("".join(headers))
-        and "" not in headers
+        and _TOKEN.fullmatch("".join(names))
+        and "" not in names
         and not _BAD_IN_VALUE.search("".join(texts))
         and not any(text[:1] in _BLANKS for text in texts)
     ):

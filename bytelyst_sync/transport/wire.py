@@ -139,7 +139,7 @@ class WireAdapter(HTTPAdapter):
         """Makes of an answer what requests makes of it."""
         response = requests.Response()
         response.status_code = resp.status
-        response.headers = CaseInsensitiveDict(resp.headers)
+        response.headers = CaseInsensitiveDict(resp.headers.itermerged())
         response.encoding = get_encoding_from_headers(response.headers)
         response.raw, response.reason = resp, resp.reason
         response.url = req.url or ""
