@@ -14,11 +14,13 @@ from bytelyst_sync.storage.files import beside, identity_of, length_of
 
 __all__ = ["LOG_BYTES", "LOG_PAGES", "Log"]
 
-LOG_PAGES = 1000
-"""So many in it, and SQLite brings them into the database and begins the log anew."""
-LOG_BYTES = 8 * 1024 * 1024
+LOG_PAGES = 2000
+"""So many in it, and SQLite brings them into the database and begins the log anew. A push waits for
+that now and then; with a thousand, too many do while a queue is flushed.
+"""
+LOG_BYTES = 16 * 1024 * 1024
 """Longer than this, it has not got to it, because somebody was reading."""
-_LEAST_ROOM_BYTES, _ROOM_BYTES = 256 * 1024, 4 * 1024 * 1024
+_LEAST_ROOM_BYTES, _ROOM_BYTES = 256 * 1024, 8 * 1024 * 1024
 _CHECK_EVERY = 256
 _CHECK_OFTEN = 8
 _CHECKPOINT_MS = 100

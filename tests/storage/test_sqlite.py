@@ -17,6 +17,7 @@ from bytelyst_sync.errors import (
 )
 from bytelyst_sync.storage import sqlite_file
 from bytelyst_sync.storage.guard import WriteGuard
+from bytelyst_sync.storage.log import LOG_BYTES, LOG_PAGES
 from bytelyst_sync.storage.schema import ITEMS, TABLES
 from bytelyst_sync.storage.sqlite import SQLiteStorage
 from bytelyst_sync.storage.sqlite_errors import told
@@ -399,14 +400,14 @@ def test_a_long_wal_is_cut_when_its_reader_is_gone(path, storage):
     holder = threading.Thread(target=storage.read, args=(hold,))
     holder.start()
     started.wait(10)
-    storage.write(inserting(make_item(2, data="x" * 12_000_000)))
+    storage.write(inserting(make_item(2, data="x" * 2 * LOG_BYTES)))
     storage.write(inserting(make_item(3)))
-    assert wal.stat().st_size > 12_000_000
+    assert wal.stat().st_size > 2 * LOG_BYTES
     release.set()
     holder.join(10)
     for seq in range(4, 4 + 256):
         storage.write(lambda tx, seq=seq: tx.insert(ITEMS, make_item(seq)))
-    assert wal.stat().st_size <= 9_000_000
+    assert wal.stat().st_size <= LOG_BYTES
 
 
 def lengths_of_log(path, durability):
@@ -423,7 +424,7 @@ def lengths_of_log(path, durability):
 def test_a_synced_log_has_room_ahead_and_seldom_grows(path):
     lengths = lengths_of_log(path, "full")
     assert len(set(lengths)) <= 14
-    assert max(lengths) <= 5_000_000
+    assert max(lengths) <= LOG_PAGES * 4200
 
 
 def test_a_log_that_is_not_synced_needs_no_room(path):
