@@ -91,6 +91,8 @@ class Worker:
 
     def start(self) -> None:
         """Starts the thread unless it runs."""
+        if self._thread is not None:
+            return
         with self._lock:
             if self._thread is None and not self._closing:
                 self._thread = threading.Thread(target=self._run, name="bytelyst-sync", daemon=True)

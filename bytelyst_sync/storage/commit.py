@@ -132,9 +132,13 @@ class GroupCommit:
                 waiting = self._waiting
                 while waiting and len(group) < self._size:
                     group.append(waiting.popleft())
-            began = _CLOCK.monotonic()
-            self._run(group)
-            self._before = len(group), _CLOCK.monotonic() - began
+            if len(group) == 1:
+                self._run(group)
+                self._before = 1, 0.0
+            else:
+                began = _CLOCK.monotonic()
+                self._run(group)
+                self._before = len(group), _CLOCK.monotonic() - began
         except BaseException:
             with self._lock:
                 self._waiting.extendleft(job for job in reversed(group) if job is not own)

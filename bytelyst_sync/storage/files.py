@@ -9,11 +9,11 @@ import os
 import time
 from pathlib import Path
 
-__all__ = ["Identity", "Renaming", "beside", "identity_of", "last_renaming", "length_of"]
+__all__ = ["Identity", "Renaming", "beside", "identity_of", "is_past", "last_renaming", "length_of"]
 
 Identity = tuple[int, int]
 Renaming = tuple[int, int, int]
-"""A directory, and a time of it that has passed."""
+"""A directory, and its own time."""
 
 _TICK_NS, _COARSE_TICK_NS = 50_000_000, 3_000_000_000
 """Longer than a change can be old and the next one get the same time; the second where file systems
@@ -40,16 +40,17 @@ def length_of(path: str | Path) -> int:
 def last_renaming(folder: str) -> Renaming | None:
     """When a name in a directory was made, deleted or changed last: its own time says so.
 
-    ``None`` if that cannot be told, or was so lately that one more might leave the time as it is.
+    ``None`` if that cannot be told.
     """
     status = _status(folder)
-    if status is None:
-        return None
-    changed = status.st_mtime_ns
+    return None if status is None else (status.st_dev, status.st_ino, status.st_mtime_ns)
+
+
+def is_past(renaming: Renaming) -> bool:
+    """Whether one more would be told from it: just after it, a directory may keep its time."""
+    changed = renaming[2]
     tick = _TICK_NS if changed % 1_000_000_000 else _COARSE_TICK_NS
-    if time.time_ns() - changed < tick:
-        return None
-    return status.st_dev, status.st_ino, changed
+    return time.time_ns() - changed > tick
 
 
 def _status(path: str | Path) -> os.stat_result | None:

@@ -31,6 +31,7 @@ from bytelyst_sync.storage.files import (
     Renaming,
     beside,
     identity_of,
+    is_past,
     last_renaming,
 )
 from bytelyst_sync.storage.forking import bury
@@ -157,12 +158,14 @@ class Database:
         its journal for a file that somebody has asked, and the log's next sync takes a third more.
         """
         renaming = last_renaming(self._folder)
-        is_quiet = renaming is not None and renaming == self._seen_after
-        if not is_quiet and not self.is_current():
-            raise Moved
-        log_is_there = is_quiet or self._log.is_there()
-        if log_is_there:
-            self._seen_after = renaming
+        log_is_there = renaming is not None and renaming == self._seen_after
+        if not log_is_there:
+            # judged before the files are asked, so that whatever happens from then on shows
+            lasts = renaming is not None and is_past(renaming)
+            if not self.is_current():
+                raise Moved
+            log_is_there = self._log.is_there()
+            self._seen_after = renaming if lasts and log_is_there else None
         return self.writer is None or self._log.tend(self.writer, is_there=log_is_there)
 
     def close(self) -> None:

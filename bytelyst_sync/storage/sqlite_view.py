@@ -157,7 +157,7 @@ class ReadView:
         found: set[V] = set()
         for some in _portions(values):
             text = statements(table).present(index, len(prefix), len(some))
-            found.update(value for (value,) in self._execute(text, (*prefix, *some)))
+            found.update([value for (value,) in self._execute(text, (*prefix, *some))])
         return found
 
     def count(self, table: Table[R], *prefix: Value) -> int:
@@ -396,10 +396,12 @@ class WriteView(ReadView):
         if not beyond:
             return rows
         if by > 0:
-            self._standing = max(self._standing, *(row[place] for row in beyond))
+            self._standing = max([self._standing, *[row[place] for row in beyond]])
             self._last = max(self._last, self._standing)
         if table.name in self._tails:
             _add_up(self._tails[table.name], _counted(known, beyond), by)
+        if len(beyond) == len(rows):
+            return ()
         return [row for row in rows if row[place] <= self._mark]
 
 
@@ -436,6 +438,9 @@ def _portions(values: Iterable[V]) -> Iterator[list[V]]:
     power of two, so that there are few different statements.
     """
     asked = list(values)
+    if len(asked) == 1:
+        yield asked
+        return
     for start in range(0, len(asked), _ASKED_AT_ONCE):
         some = asked[start : start + _ASKED_AT_ONCE]
         width = 1 << (len(some) - 1).bit_length()

@@ -1,9 +1,11 @@
 """A file that is deleted, replaced, or cut while it is in use."""
 
 import os
+import time
 
 import pytest
 
+from bytelyst_sync.storage.files import is_past
 from bytelyst_sync.storage.schema import ITEMS
 from bytelyst_sync.storage.sqlite import SQLiteStorage
 from bytelyst_sync.testing.storage_samples import all_rows, inserting, make_item
@@ -23,11 +25,25 @@ def sound_seqs(storage):
     return seqs
 
 
+@pytest.fixture(params=[False, True], ids=["at_once", "later"])
+def rest(request):
+    """Waits until the directory is so quiet that its files are not asked after each commit."""
+
+    def wait(storage):
+        if request.param:
+            time.sleep(0.1)
+            storage.write(lambda tx: None)
+            assert storage._database._seen_after is not None
+
+    return wait
+
+
 @pytest.mark.parametrize("suffixes", [("",), ("", "-wal", "-shm")])
 @pytest.mark.parametrize("call", ["write", "read"])
-def test_a_file_deleted_underneath_is_made_anew(path, call, suffixes):
+def test_a_file_deleted_underneath_is_made_anew(path, call, suffixes, rest):
     storage = SQLiteStorage(path)
     storage.write(inserting(make_item(1)))
+    rest(storage)
     number = storage.write(lambda tx: tx.next_number())
     for suffix in suffixes:
         path.with_name(path.name + suffix).unlink()
@@ -44,7 +60,7 @@ def test_a_file_deleted_underneath_is_made_anew(path, call, suffixes):
     other.close()
 
 
-def test_a_file_put_in_its_place_is_taken_without_the_old_wal(path):
+def test_a_file_put_in_its_place_is_taken_without_the_old_wal(path, rest):
     backup = path.with_name("backup.db")
     kept = SQLiteStorage(backup)
     kept.write(inserting(make_item(100)))
@@ -52,6 +68,7 @@ def test_a_file_put_in_its_place_is_taken_without_the_old_wal(path):
     storage = SQLiteStorage(path)
     for seq in range(1, 20):
         storage.write(inserting(make_item(seq)))
+    rest(storage)
     backup.rename(path)
     storage.write(inserting(make_item(50)))
     assert sound_seqs(storage) == [50, 100]
@@ -68,10 +85,11 @@ def test_a_file_emptied_underneath(path):
     storage.close()
 
 
-def test_a_wal_deleted_underneath_loses_nothing(path):
+def test_a_wal_deleted_underneath_loses_nothing(path, rest):
     storage = SQLiteStorage(path)
     storage.write(inserting(make_item(1)))
     for seq in (2, 4):
+        rest(storage)
         path.with_name("queue.db-wal").unlink()
         storage.write(inserting(make_item(seq)))
         storage.write(inserting(make_item(seq + 1)))
@@ -82,3 +100,37 @@ def test_a_wal_deleted_underneath_loses_nothing(path):
     assert storage.notice is None
     other.close()
     storage.close()
+
+
+def test_in_a_quiet_directory_the_log_is_seldom_asked_for_its_times(path, monkeypatch):
+    storage = SQLiteStorage(path, durability="normal")
+    storage.write(inserting(make_item(1)))
+    time.sleep(0.1)
+    storage.write(inserting(make_item(2)))
+    asked = []
+
+    def stat(name, *arguments, **named):
+        asked.append(str(name).rpartition("queue.db")[2])
+        return ask(name, *arguments, **named)
+
+    ask = os.stat
+    monkeypatch.setattr(os, "stat", stat)
+    for seq in range(3, 503):
+        storage.write(inserting(make_item(seq)))
+    assert asked.count("-wal") <= 4
+    path.with_name("a file of somebody else's").touch()
+    storage.write(inserting(make_item(503)))
+    assert asked.count("-wal") <= 8
+    assert asked[-2:].count("-wal") == 1
+    monkeypatch.undo()
+    storage.close()
+
+
+@pytest.mark.parametrize(
+    ("age_s", "part_ns", "past"),
+    [(0.001, 1, False), (0.2, 1, True), (2.0, 0, False), (4.5, 0, True), (-5.0, 1, False)],
+)
+def test_a_change_counts_as_past_when_the_next_one_is_sure_to_show(age_s, part_ns, past):
+    changed = time.time_ns() - int(age_s * 1e9)
+    changed = changed // 1_000_000_000 * 1_000_000_000 if part_ns == 0 else changed | 1
+    assert is_past((1, 2, changed)) is past
