@@ -12,7 +12,7 @@ from typing import Any
 
 from bytelyst_sync.storage.commit import Job
 from bytelyst_sync.storage.sqlite_errors import is_trouble
-from bytelyst_sync.storage.sqlite_view import WriteView
+from bytelyst_sync.storage.sqlite_write import WriteView
 
 __all__ = ["is_rolled_back", "run_group"]
 

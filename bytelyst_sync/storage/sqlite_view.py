@@ -1,12 +1,9 @@
-"""A reader and a transaction over one SQLite connection.
-
-Both live as long as one ``work`` and are used by the thread that runs it.
+"""A reader over one SQLite connection, used by the thread that runs its ``work``.
 
 Counts and the sequence are kept in one small table, to which most transactions write nothing: they
 only append, and a row that is appended tells by its key how far the sequence has come. The rows
 beyond the *mark*, which is the sequence as it was written last, are the *tail*, and are counted
-when somebody asks. A transaction that changes what was counted, or lets go of a number, gathers its
-changes and writes them once, with all that is in the tail; so does one that makes the tail long.
+when somebody asks.
 """
 
 from __future__ import annotations
@@ -14,34 +11,25 @@ from __future__ import annotations
 import json
 import sqlite3
 import weakref
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, lru_cache, partial
-from itertools import compress, count
-from operator import is_not, itemgetter
 from typing import Any, NoReturn, TypeVar
 
 from bytelyst_sync.storage.base import Table, Value
 from bytelyst_sync.storage.schema import TABLES
-from bytelyst_sync.storage.sqlite_sql import SEQUENCE, Shape, Statements, statements, whereabouts
+from bytelyst_sync.storage.sqlite_sql import Shape, statements, whereabouts
 
-__all__ = ["ReadView", "WriteView", "counter_name"]
+__all__ = ["NUMBERED", "Counts", "ReadView", "add_up", "counter_name", "maker", "portions"]
 
 R = TypeVar("R", bound=Any)
 V = TypeVar("V", bound=int | str)
 Counts = dict[tuple[Value, ...], int]
-Mark = tuple[dict[str, Counts], dict[str, Counts], int, int, bool]
 
-_NUMBERED = tuple(table for table in TABLES if table.numbered)
-_WHEREABOUTS = whereabouts(_NUMBERED)
+NUMBERED = tuple(table for table in TABLES if table.numbered)
+_WHEREABOUTS = whereabouts(NUMBERED)
 _GET_COUNTERS = "SELECT name, value FROM counters WHERE name>=? AND name<?"
-_ADD_TO_COUNTER = (
-    "INSERT INTO counters VALUES (?,?) ON CONFLICT (name) DO UPDATE SET value=value+excluded.value"
-)
-_LONGEST_TAIL = 64
 _AT_ONCE = 16
 _ASKED_AT_ONCE = 512
-_TOLD = 3
 
 
 @lru_cache(maxsize=4096)
@@ -80,7 +68,7 @@ class ReadView:
     def get(self, table: Table[R], *key: Value) -> R | None:
         """The row with this key, or ``None``."""
         row = self._execute(statements(table).get, key).fetchone()
-        return None if row is None else _maker(table)(row)
+        return None if row is None else maker(table)(row)
 
     def scan(
         self,
@@ -104,7 +92,7 @@ class ReadView:
         )
         text = statements(table).scan(shape)
         values = (*prefix, *(after or ()), *(upto or ()))
-        make = _maker(table)
+        make = maker(table)
         if limit is None:
             cursor = self._execute(text, values)
         elif limit <= 0:
@@ -132,9 +120,9 @@ class ReadView:
 
     def fetch(self, table: Table[R], prefix: tuple[Value, ...], values: Iterable[V]) -> dict[V, R]:
         """The rows whose key is the prefix and one of these values, by that value."""
-        place, make = statements(table).key[-1], _maker(table)
+        place, make = statements(table).key[-1], maker(table)
         found: dict[V, R] = {}
-        for some in _portions(values):
+        for some in portions(values):
             text = statements(table).fetch(len(some))
             for row in self._execute(text, (*prefix, *some)):
                 found[row[place]] = make(row)
@@ -145,7 +133,7 @@ class ReadView:
     ) -> dict[V, tuple[Value, ...]]:
         """Some columns of the rows that have one of these keys, by key."""
         found: dict[V, tuple[Value, ...]] = {}
-        for some in _portions(keys):
+        for some in portions(keys):
             for key, *values in self._execute(statements(table).pick(columns, len(some)), some):
                 found[key] = tuple(values)
         return found
@@ -155,7 +143,7 @@ class ReadView:
     ) -> set[V]:
         """Which of these values some row has in the column that follows the prefix."""
         found: set[V] = set()
-        for some in _portions(values):
+        for some in portions(values):
             text = statements(table).present(index, len(prefix), len(some))
             found.update([value for (value,) in self._execute(text, (*prefix, *some))])
         return found
@@ -169,7 +157,7 @@ class ReadView:
         """The rows per combination of the counted columns that has any."""
         kept = self._kept(table)
         if table.numbered:
-            _add_up(kept, self._tail(table))
+            add_up(kept, self._tail(table))
         return {values: number for values, number in kept.items() if number}
 
     def _kept(self, table: Table[R]) -> Counts:
@@ -196,244 +184,19 @@ class ReadView:
         self._mark, self._last = self._execute(_WHEREABOUTS).fetchone()
 
 
-class WriteView(ReadView):
-    """The ``Transaction`` of the port; ``mark`` and ``reset`` undo one of several jobs in it."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        super().__init__(connection)
-        self._executemany = connection.executemany
-        self._deltas: dict[str, Counts] = {}
-        """What changed in the counts up to the mark, by table."""
-        self._standing = -1
-        """The largest number that a row tells of, or the mark."""
-        self._let_go = False
-        """Whether a number of the tail may be no row's any more."""
-
-    def insert(self, table: Table[R], *rows: R) -> None:
-        """Adds rows; ``ValueError`` if a key is there already."""
-        if not rows:
-            return
-        known = statements(table)
-        if known.numbered and len(rows) > _LONGEST_TAIL:
-            self._tail(table)  # it is shorter now
-        try:
-            text, values = known.insert(rows)
-            if len(rows) == 1:
-                self._execute(text, next(values))
-            else:
-                self._executemany(text, values)
-        except sqlite3.IntegrityError as error:
-            raise ValueError(f"{table.name} already has one of {_told(known, rows)}") from error
-        self._add(table, known, rows, 1)
-
-    def replace(self, table: Table[R], old: R, new: R) -> None:
-        """Changes a row; ``LookupError`` if it is not there, ``ValueError`` if its new key is."""
-        self.replace_all(table, ((old, new),))
-
-    def replace_all(self, table: Table[R], pairs: Iterable[tuple[R, R]]) -> None:
-        """Changes rows; those that change in the same columns do so together."""
-        alike: dict[tuple[int, ...], list[tuple[R, R]]] = {}
-        for old, new in pairs:
-            alike.setdefault(_differing(old, new), []).append((old, new))
-        for changed, some in alike.items():
-            if changed:
-                self._change(table, changed, some)
-
-    def _change(
-        self, table: Table[R], changed: tuple[int, ...], pairs: Sequence[tuple[R, R]]
-    ) -> None:
-        known = statements(table)
-        values = [
-            (*[new[place] for place in changed], *[old[place] for place in known.key])
-            for old, new in pairs
-        ]
-        self._look_before_change(known)
-        try:
-            done = self._each(known.update(changed), values)
-        except sqlite3.IntegrityError as error:
-            raise ValueError(
-                f"{table.name} already has one of {_told(known, [new for _, new in pairs])}"
-            ) from error
-        if done != len(pairs):
-            raise LookupError(f"{table.name} has no {_told(known, [old for old, _ in pairs])}")
-        self._recount(table, changed, [old for old, _ in pairs], [new for _, new in pairs])
-
-    def amend(self, table: Table[R], rows: Sequence[R], **values: Value) -> list[R]:
-        """Sets the same columns in all of these rows, and returns them as they are then."""
-        if not rows:
-            return []
-        known, make = statements(table), _maker(table)
-        changed = tuple(table.columns.index(name) for name in values)
-        self._look_before_change(known)
-        update = partial(known.update, changed)
-        if self._at(known, update, tuple(values.values()), rows) != len(rows):
-            raise LookupError(f"{table.name} has no {_told(known, rows)}")
-        new = []
-        for row in rows:
-            columns = list(row)
-            for place, value in zip(changed, values.values(), strict=True):
-                columns[place] = value
-            new.append(make(columns))
-        self._recount(table, changed, rows, new)
-        return new
-
-    def _recount(
-        self, table: Table[R], changed: tuple[int, ...], old: Sequence[R], new: Sequence[R]
-    ) -> None:
-        known = statements(table)
-        if any(place in changed for place in known.counts_by):
-            self._add(table, known, old, -1)
-            self._add(table, known, new, 1)
-            self._let_go |= known.key[0] in changed
-
-    def delete(self, table: Table[R], *rows: R) -> None:
-        """Removes rows; ``LookupError`` if one is not there."""
-        if not rows:
-            return
-        known = statements(table)
-        self._look_before_change(known)
-        if self._at(known, known.delete, (), rows) != len(rows):
-            raise LookupError(f"{table.name} has no {_told(known, rows)}")
-        self._add(table, known, rows, -1)
-        self._let_go |= known.numbered
-
-    def _at(
-        self,
-        known: Statements,
-        text: Callable[[int], str],
-        values: Sequence[Value],
-        rows: Sequence[tuple[Value, ...]],
-    ) -> int:
-        """Runs a statement with these values for the keys of the rows; how many it concerned."""
-        if not known.has_one_key:
-            return self._each(text(1), [(*values, *_key(known, row)) for row in rows])
-        keys = [row[known.key[0]] for row in rows]
-        done = [self._execute(text(len(s)), (*values, *s)).rowcount for s in _portions(keys)]
-        return sum(done)
-
-    def _each(self, text: str, values: Sequence[tuple[Value, ...]]) -> int:
-        """Runs a statement once for each of these; how many rows it concerned."""
-        if len(values) == 1:
-            return self._execute(text, values[0]).rowcount
-        return self._executemany(text, values).rowcount
-
-    def next_number(self) -> int:
-        """The next number of the sequence."""
-        if self._last < 0:
-            self._look()
-        self._last += 1
-        return self._last
-
-    @property
-    def last_given(self) -> int:
-        """The number last given out, as far as this transaction knows; ``-1`` if it never asked."""
-        return self._last
-
-    def counts(self, table: Table[R]) -> Counts:
-        """The rows per combination of the counted columns that has any, as changed here."""
-        kept = super().counts(table)
-        _add_up(kept, self._deltas.get(table.name, {}))
-        return {values: number for values, number in kept.items() if number}
-
-    def mark(self) -> Mark:
-        """Where a job starts, for ``reset``."""
-        return (
-            {name: counts.copy() for name, counts in self._deltas.items()},
-            {name: counts.copy() for name, counts in self._tails.items()},
-            self._last,
-            self._standing,
-            self._let_go,
-        )
-
-    def reset(self, mark: Mark) -> None:
-        """Forgets what was gathered since."""
-        self._deltas, self._tails, self._last, self._standing, self._let_go = mark
-
-    def settle(self) -> None:
-        """Writes what was gathered: once, right before the commit."""
-        if self._last < 0 and not self._deltas:
-            return
-        if self._last < 0:
-            self._look()
-        if not (
-            self._deltas
-            or self._let_go
-            or self._last > self._standing
-            or self._last - self._mark > _LONGEST_TAIL
-        ):
-            return
-        for table in _NUMBERED:
-            _add_up(self._deltas.setdefault(table.name, {}), self._tail(table))
-        added = [(SEQUENCE, self._last - self._mark)]
-        for name, counts in self._deltas.items():
-            added += [(counter_name(name, each), delta) for each, delta in counts.items()]
-        self._executemany(_ADD_TO_COUNTER, [each for each in added if each[1]])
-
-    def _look_before_change(self, known: Statements) -> None:
-        if known.numbered and self._last < 0:
-            self._look()
-
-    def _look(self) -> None:
-        super()._look()
-        self._standing = self._last
-
-    def _add(
-        self, table: Table[Any], known: Statements, rows: Sequence[tuple[Value, ...]], by: int
-    ) -> None:
-        """Counts rows that come (``by`` is 1) or go (-1)."""
-        if known.numbered:
-            rows = self._without_tail(table, known, rows, by)
-        if rows and known.counted:
-            _add_up(self._deltas.setdefault(table.name, {}), _counted(known, rows), by)
-
-    def _without_tail(
-        self, table: Table[Any], known: Statements, rows: Sequence[tuple[Value, ...]], by: int
-    ) -> Sequence[tuple[Value, ...]]:
-        """Those up to the mark; of the others it is noted how far they go."""
-        self._look_before_change(known)
-        place = known.key[0]
-        beyond = [row for row in rows if row[place] > self._mark]
-        if not beyond:
-            return rows
-        if by > 0:
-            self._standing = max([self._standing, *[row[place] for row in beyond]])
-            self._last = max(self._last, self._standing)
-        if table.name in self._tails:
-            _add_up(self._tails[table.name], _counted(known, beyond), by)
-        if len(beyond) == len(rows):
-            return ()
-        return [row for row in rows if row[place] <= self._mark]
-
-
 @cache
-def _maker(table: Table[R]) -> Callable[[Iterable[Value]], R]:
+def maker(table: Table[R]) -> Callable[[Iterable[Value]], R]:
     """``_make`` without a frame of its own and without counting the columns again."""
     return partial(tuple.__new__, table.row)
 
 
-def _counted(known: Statements, rows: Sequence[tuple[Value, ...]]) -> Counts:
-    """How many of these rows each combination of the counted columns has."""
-    return Counter(zip(*[map(itemgetter(place), rows) for place in known.counted], strict=True))
-
-
-def _add_up(counts: Counts, others: Counts, by: int = 1) -> None:
+def add_up(counts: Counts, others: Counts, by: int = 1) -> None:
+    """Adds the others to these counts, so many times."""
     for values, number in others.items():
         counts[values] = counts.get(values, 0) + by * number
 
 
-def _differing(old: tuple[Value, ...], new: tuple[Value, ...]) -> tuple[int, ...]:
-    """The places where two rows differ."""
-    others = compress(count(), map(is_not, old, new))
-    return tuple(
-        [
-            place
-            for place in others
-            if old[place] != new[place] or type(old[place]) is not type(new[place])
-        ]
-    )
-
-
-def _portions(values: Iterable[V]) -> Iterator[list[V]]:
+def portions(values: Iterable[V]) -> Iterator[list[V]]:
     """As many at a time as one statement takes; the last one again and again, up to the next
     power of two, so that there are few different statements.
     """
@@ -445,12 +208,3 @@ def _portions(values: Iterable[V]) -> Iterator[list[V]]:
         some = asked[start : start + _ASKED_AT_ONCE]
         width = 1 << (len(some) - 1).bit_length()
         yield some + some[-1:] * (width - len(some))
-
-
-def _key(known: Statements, row: tuple[Value, ...]) -> tuple[Value, ...]:
-    return tuple([row[place] for place in known.key])
-
-
-def _told(known: Statements, rows: Sequence[tuple[Value, ...]]) -> str:
-    """The keys of the first few."""
-    return ", ".join(str(_key(known, row)) for row in rows[:_TOLD])

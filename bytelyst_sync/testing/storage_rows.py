@@ -168,6 +168,52 @@ class RowsContract:
         counts = storage.read(lambda reader: reader.counts(ITEMS))
         assert counts == {(Lane.READY, "notes"): 100, (Lane.SENDING, "notes"): 200}
 
+    def test_many_rows_are_set_to_the_same_at_once(self, storage: Storage) -> None:
+        """They come back as they are then; all or none."""
+        rows = [make_item(seq, record=f"r{seq}", data=f'{{"n":{seq}}}') for seq in range(1, 1201)]
+        storage.write(lambda tx: tx.insert(ITEMS, *rows))
+        even = [row for row in rows if row.seq % 2 == 0]
+        sent = [row._replace(lane=3, due=1.5, error="é") for row in even]
+        made = storage.write(
+            lambda tx: tx.amend(ITEMS, even, lane=int(Lane.SENDING), due=1.5, error="é")
+        )
+        assert made == sent
+        assert all(type(row) is type(rows[0]) for row in made)
+        assert all_rows(storage, ITEMS) == [sent[n // 2] if n % 2 else rows[n] for n in range(1200)]
+        counts = storage.read(lambda reader: reader.counts(ITEMS))
+        assert counts == {(Lane.READY, "notes"): 600, (Lane.SENDING, "notes"): 600}
+        with pytest.raises(LookupError, match="items has no"):
+            storage.write(lambda tx: tx.amend(ITEMS, [rows[0], make_item(5000)], lane=4))
+        assert storage.write(lambda tx: tx.amend(ITEMS, [], lane=4)) == []
+        assert storage.read(lambda reader: reader.counts(ITEMS)) == counts
+        conflict = Lane.PARKED
+        storage.write(lambda tx: tx.amend(ITEMS, [rows[0]], lane=int(conflict), conflict=7))
+        assert storage.read(lambda reader: reader.get(ITEMS, 1)) == rows[0]._replace(
+            lane=int(conflict), conflict=7
+        )
+
+    def test_columns_of_many_rows_are_picked(self, storage: Storage) -> None:
+        """By key, in the order in which they were asked for; keys that are not there are left."""
+        rows = [make_item(seq, record=f"r{seq}", error=None) for seq in range(1, 1201)]
+        storage.write(lambda tx: tx.insert(ITEMS, *rows))
+        keys = [*range(1, 2001, 2), 7]
+        names = ("record", "seq", "error", "data")
+        found = storage.read(lambda reader: reader.pick(ITEMS, names, keys))
+        assert found == {
+            row.seq: (row.record, row.seq, row.error, row.data) for row in rows if row.seq % 2
+        }
+        assert storage.read(lambda reader: reader.pick(ITEMS, names, [])) == {}
+
+    def test_a_row_is_inserted_with_all_that_it_says(self, storage: Storage) -> None:
+        """Whether most of its columns have their defaults, or one of the last has not."""
+        plain = make_item(1)
+        rows = [plain, plain._replace(seq=2, digest="d"), plain._replace(seq=3, conflict=9)]
+        rows += [plain._replace(seq=4, retries=2), plain._replace(seq=5, version='"7"')]
+        for row in rows[:3]:
+            storage.write(inserting(row))
+        storage.write(lambda tx: tx.insert(ITEMS, *rows[3:], plain._replace(seq=6)))
+        assert all_rows(storage, ITEMS) == [*rows, plain._replace(seq=6)]
+
     def test_rows_are_fetched_by_what_follows_the_beginning_of_their_key(
         self, storage: Storage
     ) -> None:

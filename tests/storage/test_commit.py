@@ -288,6 +288,7 @@ def test_an_interrupted_commit_is_made_once(tmp_path, statement, done):
 
     leader, _ = start({0: lead}, storage.write)
     inside.wait(10)
+
     def refuse(tx):
         raise ValueError
 
