@@ -38,9 +38,9 @@ from bytelyst_sync.rules.prepare import as_operation
 from bytelyst_sync.runtime import Runtime
 from bytelyst_sync.state.changes import Change
 from bytelyst_sync.state.effects import Effects, as_conflict, as_sync_item
-from bytelyst_sync.state.outbox import repaired_by
 from bytelyst_sync.state.reading import conflict_rows, queued_items, view_records
 from bytelyst_sync.state.replica import canonical_key, view
+from bytelyst_sync.state.triage import repaired_by
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import CONFLICTS
 from bytelyst_sync.telemetry import SyncStats
@@ -250,7 +250,7 @@ class SyncEngine:
         """
         place = checked_item(item).place
         return self._write(
-            lambda tx, effects, run: run.outbox.cancel(tx, run.outcomes.follow(place), effects)
+            lambda tx, effects, run: run.triage.cancel(tx, run.outcomes.follow(place), effects)
         )
 
     def reprocess_failed(
@@ -266,7 +266,7 @@ class SyncEngine:
         repair = None if data is None else repaired_by(self._entities, data)
         now = self._clock.wall()
         return self._write(
-            lambda tx, effects, run: run.outbox.reprocess(
+            lambda tx, effects, run: run.triage.reprocess(
                 tx, chosen, effects, now=now, repair=repair
             )
         )
@@ -274,11 +274,11 @@ class SyncEngine:
     def discard_failed(self, ids: Iterable[str | SyncItem] | None = None) -> int:
         """Drops failed items, a create with its record's later ones; returns how many."""
         chosen = _ids(ids)
-        return self._write(lambda tx, effects, run: run.outbox.discard_failed(tx, chosen, effects))
+        return self._write(lambda tx, effects, run: run.triage.discard_failed(tx, chosen, effects))
 
     def clear_queue(self) -> int:
         """Drops what is queued, but what is being sent right now; returns how many."""
-        return self._write(lambda tx, effects, run: run.outbox.clear(tx, effects))
+        return self._write(lambda tx, effects, run: run.triage.clear(tx, effects))
 
     def resolve(self, conflict: Conflict | str, data: Json | str) -> SyncItem | None:
         """Settles a parked conflict: ``"local"``, ``"remote"``, or a merged record.
@@ -320,7 +320,7 @@ class SyncEngine:
     def failed(self) -> Iterator[SyncItem]:
         """The failed items, oldest first."""
         runtime = self._running()
-        rows = runtime.storage.read(lambda tx: list(runtime.outbox.failed_items(tx)))
+        rows = runtime.storage.read(lambda tx: list(runtime.triage.failed_items(tx)))
         return (as_sync_item(row) for row in rows)
 
     def conflicts(self, resolved: bool = False) -> Iterator[Conflict]:

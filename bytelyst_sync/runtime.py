@@ -35,6 +35,7 @@ from bytelyst_sync.state.effects import Effects
 from bytelyst_sync.state.outbox import Outbox
 from bytelyst_sync.state.resolver import Resolver
 from bytelyst_sync.state.settlement import Settlement
+from bytelyst_sync.state.triage import Triage
 from bytelyst_sync.storage import MemoryStorage, SQLiteStorage, Storage
 from bytelyst_sync.storage.base import Reader
 from bytelyst_sync.storage.once import StorageOnce
@@ -69,6 +70,7 @@ class Runtime:
         self.transport = _transport(config)
         self.outcomes = Outcomes()
         self.outbox = Outbox(entities, config.max_queue_length)
+        self.triage = Triage(entities)
         self.origin = OriginPause(
             clock,
             random.random,

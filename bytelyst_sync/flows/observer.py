@@ -46,9 +46,10 @@ class Observer:
         if not effects.events:
             return
         with self._lock:
-            for (name, *_), (count, spent) in effects.events.items():
-                self._counts[name] += count
-                self._seconds[name] += spent or 0.0
+            for event, (count, spent) in effects.events.items():
+                self._counts[event[0]] += count
+                if spent:
+                    self._seconds[event[0]] += spent
         if not self._subscribers:
             return
         for (name, entity, operation, status), (count, spent) in effects.events.items():

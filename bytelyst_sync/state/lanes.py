@@ -16,6 +16,7 @@ from bytelyst_sync.entity import Entities, Entity
 from bytelyst_sync.model import SyncOperation
 from bytelyst_sync.rules.ids import is_local
 from bytelyst_sync.state.effects import Effects, as_sync_item
+from bytelyst_sync.state.item_ids import new_item_id
 from bytelyst_sync.storage.base import Reader, Transaction
 from bytelyst_sync.storage.schema import ALIASES, ITEMS, LINKS, Item, Lane, Link
 
@@ -33,6 +34,7 @@ __all__ = [
     "references",
     "refers_ahead",
     "remove",
+    "renewed",
     "resettle",
     "wait_for_create",
 ]
@@ -67,6 +69,21 @@ def is_frozen(item: Item) -> bool:
 def may_meet(item: Item) -> bool:
     """Whether a new operation may change it: pending and not frozen, or rejected (SPEC §3)."""
     return not item.frozen and (item.lane in PENDING or item.lane == Lane.FAILED)
+
+
+def renewed(item: Item, now: float) -> Item:
+    """The item with a new key and all of its tries before it."""
+    return item._replace(
+        id=new_item_id(item.seq),
+        lane=Lane.READY,
+        time=now,
+        due=None,
+        delay=None,
+        retries=0,
+        error=None,
+        stalls=0,
+        rounds=0,
+    )
 
 
 def add(tx: Transaction, item: Item, links: list[Link], *, before: Item | None) -> Item:

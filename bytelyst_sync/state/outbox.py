@@ -1,4 +1,4 @@
-"""What the queue does with a push, a cancel, a discard and a second chance (SPEC §2, §3).
+"""What the queue does with a push: it is queued, or meets what is queued (SPEC §2, §3).
 
 Everything here runs inside a storage transaction that the caller opened; what others must hear
 of is collected in ``Effects``.
@@ -6,51 +6,43 @@ of is collected in ``Effects``.
 
 from __future__ import annotations
 
-import heapq
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bytelyst_sync.entity import Entities, Entity
-from bytelyst_sync.errors import InvalidDataError, QueueFullError
+from bytelyst_sync.errors import QueueFullError
 from bytelyst_sync.model import ItemState, SyncItem, SyncOperation
 from bytelyst_sync.rules.coalesce import Outcome, coalesce
-from bytelyst_sync.rules.encode import dumps, encode
-from bytelyst_sync.rules.ids import record_key
+from bytelyst_sync.rules.encode import dumps
 from bytelyst_sync.state.changes import Change, deleted
 from bytelyst_sync.state.effects import Effects, as_sync_item
-from bytelyst_sync.state.item_ids import new_item_id, new_item_ids, place_of
+from bytelyst_sync.state.item_ids import new_item_id, new_item_ids
 from bytelyst_sync.state.lanes import (
-    PENDING,
     add,
     change,
-    is_frozen,
-    items_of,
     last,
-    links_to,
     may_meet,
     references,
     refers_ahead,
     remove,
-    resettle,
+    renewed,
 )
 from bytelyst_sync.state.replica import canonical_key, watching
-from bytelyst_sync.state.server_states import mark_stale
 from bytelyst_sync.storage.base import Reader, Transaction
 from bytelyst_sync.storage.schema import ALIASES, CONFLICTS, ITEMS, OPEN, RECORDS, Item, Lane
 
-__all__ = ["Outbox", "repaired_by"]
+__all__ = ["Outbox"]
 
 Json = dict[str, Any]
 CREATE, UPDATE, DELETE = SyncOperation.CREATE, SyncOperation.UPDATE, SyncOperation.DELETE
 _NOT_QUEUED = (Lane.FAILED, Lane.PARKED)
 _DECIDING = (Lane.PARKED, Lane.ASKING)
-_CLEARED_AT_ONCE = 1000
 
 
 class Outbox:
-    """The queue's rules for its users' calls. Holds no state of its own."""
+    """The queue's rules for pushes. Holds no state of its own."""
 
     def __init__(self, entities: Entities, max_length: int | None = None) -> None:
         self._entities = entities
@@ -91,25 +83,24 @@ class Outbox:
         for item in list(tx.scan(ITEMS, "digest", (new.entity.name, new.digest))):
             if may_meet(item):
                 if item.lane == Lane.FAILED:
-                    return change(tx, item, _fresh(item, new.now))
+                    return change(tx, item, renewed(item, new.now))
                 return item
         return None
 
     def _append(self, tx: Transaction, new: Change, tail: Item | None, effects: Effects) -> Item:
-        self._make_sure_of_room(tx, [new])
+        if self._max_length is not None:
+            self._make_sure_of_room(tx, [new], self._max_length)
         seq = tx.next_number()
         effects.note("pushed", new.entity.name, new.operation.value)
         links, data = references(tx, new.entity, new.data, seq)
         text = new.text if new.text is not None and data is new.data else dumps(data)
         return add(tx, _row(tx, new, seq, new_item_id(seq), text), links, before=tail)
 
-    def _make_sure_of_room(self, tx: Reader, new: Sequence[Change]) -> None:
-        if self._max_length is None:
-            return
-        room = max(0, self._max_length - self.length(tx))
+    def _make_sure_of_room(self, tx: Reader, new: Sequence[Change], most: int) -> None:
+        room = max(0, most - self.length(tx))
         if len(new) > room:
             raise QueueFullError(
-                f"{self._max_length} operations are queued (max_queue_length); nothing was added",
+                f"{most} operations are queued (max_queue_length); nothing was added",
                 entity=new[room].entity.name,
                 record_id=new[room].key,
             )
@@ -152,7 +143,8 @@ class Outbox:
         """Puts in changes of different records that have nothing queued."""
         if not new:
             return []
-        self._make_sure_of_room(tx, new)
+        if self._max_length is not None:
+            self._make_sure_of_room(tx, new, self._max_length)
         seqs = [tx.next_number() for _ in new]
         items = [
             _row(tx, each, seq, item_id, each.text or dumps(each.data))
@@ -199,7 +191,7 @@ class Outbox:
             else:
                 remove(tx, absorbed, self._entities, effects)
                 effects.moved[absorbed.seq] = queued.seq
-            merged = _fresh(queued, new.now) if queued.lane == Lane.FAILED else queued
+            merged = renewed(queued, new.now) if queued.lane == Lane.FAILED else queued
             merged = merged._replace(
                 id=new_item_id(queued.seq),
                 operation=operation.value,
@@ -253,131 +245,6 @@ class Outbox:
         """Whether anything that was queued up to a place is left, queued or parked."""
         return any(item.lane != Lane.FAILED for item in tx.scan(ITEMS, None, (), upto=(upto,)))
 
-    def failed_items(self, tx: Reader) -> Iterator[Item]:
-        """The failed items, oldest first."""
-        entities = sorted(e for lane, e in tx.counts(ITEMS) if lane == Lane.FAILED)
-        scans = (tx.scan(ITEMS, "lane", (Lane.FAILED, entity)) for entity in entities)
-        return heapq.merge(*scans, key=lambda item: item.seq)
-
-    # --- taking back
-
-    def cancel(self, tx: Transaction, seq: int, effects: Effects) -> bool:
-        """Takes one item back if it is not frozen; a create with its record's later items."""
-        item = tx.get(ITEMS, seq)
-        if item is None or not may_meet(item):
-            return False
-        return self._drop(tx, item, effects, only_if_free=True) > 0
-
-    def discard_failed(self, tx: Transaction, ids: Iterable[str] | None, effects: Effects) -> int:
-        """Drops failed items, creates with their record's later ones; returns how many."""
-        found = self._failed_by_id(tx, ids)
-        dropped = 0
-        for item in found:
-            current = tx.get(ITEMS, item.seq)
-            if current is not None:
-                dropped += self._drop(tx, current, effects)
-        return dropped
-
-    def clear(self, tx: Transaction, effects: Effects) -> int:
-        """Drops everything pending; what is being sent, failed or in conflict stays."""
-        dropped = 0
-        upto = tx.last_number()
-        while True:
-            # newest first, so that nothing is released only to be dropped
-            page = list(
-                tx.scan(ITEMS, None, (), after=(upto + 1,), limit=_CLEARED_AT_ONCE, reverse=True)
-            )
-            for item in page:
-                if item.lane in PENDING:
-                    dropped += self._drop(tx, item, effects)
-            if len(page) < _CLEARED_AT_ONCE:
-                return dropped
-            upto = page[-1].seq - 1
-
-    def _drop(
-        self, tx: Transaction, item: Item, effects: Effects, *, only_if_free: bool = False
-    ) -> int:
-        going = [item]
-        if item.operation == CREATE.value:
-            later = items_of(tx, item.entity, item.record)
-            going += [each for each in later if each.seq > item.seq]
-            own = {each.seq for each in going}
-            if only_if_free and any(
-                link.seq not in own for link in links_to(tx, item.entity, item.record)
-            ):
-                return 0
-        going = [each for each in going if each.lane != Lane.SENDING]
-        entity = self._entities.get(item.entity)
-        if entity is None:
-            self._take_out(tx, going, effects)
-            return len(going)
-        with watching(tx, entity, item.record, "local", effects):
-            self._take_out(tx, going, effects)
-        if entity.replica and any(each.frozen for each in going):
-            # the server may have processed it: only the server knows what it holds now
-            mark_stale(tx, entity, item.record)
-        return len(going)
-
-    def _take_out(self, tx: Transaction, going: list[Item], effects: Effects) -> None:
-        # newest first, so that nothing is released only to be dropped
-        for each in reversed(going):
-            current = tx.get(ITEMS, each.seq)
-            if current is not None:
-                remove(tx, current, self._entities, effects)
-                effects.outcomes[each.seq] = ItemState.CANCELLED
-
-    # --- a second chance
-
-    def reprocess(
-        self,
-        tx: Transaction,
-        ids: list[str] | None,
-        effects: Effects,
-        *,
-        now: float,
-        repair: Callable[[Item], Json] | None = None,
-    ) -> int:
-        """Failed items go back with a fresh budget: under the old key if the outcome is unknown,
-        else under a new one, with the data that ``repair`` returns.
-        """
-        count = 0
-        for item in self._failed_by_id(tx, ids):
-            fresh = _fresh(item, now if repair else item.time)
-            links = None
-            if is_frozen(item):
-                if repair is not None:
-                    raise InvalidDataError(
-                        f"{item.entity} {item.record}: data is refused, because an earlier "
-                        "attempt may have been processed; reprocess it as it is, or discard it",
-                        entity=item.entity,
-                        record_id=item.record,
-                    )
-                fresh = fresh._replace(id=item.id)
-            elif repair is not None:
-                data = repair(item)
-                if item.entity in self._entities:
-                    links, data = references(tx, self._entities[item.entity], data, item.seq)
-                fresh = fresh._replace(data=dumps(data), digest=None)
-            entity = self._entities.get(item.entity)
-            if entity is None:
-                change(tx, item, fresh, links)
-            else:
-                with watching(tx, entity, item.record, "local", effects):
-                    changed = change(tx, item, fresh, links)
-                    resettle(tx, changed, self._entities, effects)
-            count += 1
-        return count
-
-    def _failed_by_id(self, tx: Reader, ids: Iterable[str] | None) -> list[Item]:
-        if ids is None:
-            return list(self.failed_items(tx))
-        found = []
-        for item_id in dict.fromkeys(ids):
-            item = tx.get(ITEMS, place_of(item_id))
-            if item is not None and item.id == item_id and item.lane == Lane.FAILED:
-                found.append(item)
-        return found
-
 
 def _is_free(entity: Entity, effects: Effects) -> bool:
     """Whether nothing but its own record's queue decides what becomes of a push, and nobody
@@ -405,37 +272,3 @@ def _row(tx: Reader, new: Change, seq: int, item_id: str, text: str) -> Item:
         version=version,
         digest=new.digest,
     )
-
-
-def _fresh(item: Item, now: float) -> Item:
-    """The item with a new key and all of its tries before it."""
-    return item._replace(
-        id=new_item_id(item.seq),
-        lane=Lane.READY,
-        time=now,
-        due=None,
-        delay=None,
-        retries=0,
-        error=None,
-        stalls=0,
-        rounds=0,
-    )
-
-
-def repaired_by(entities: Entities, data: Any) -> Callable[[Item], Json]:
-    """A repair: this data instead of the item's, for the same record."""
-
-    def repair(item: Item) -> Json:
-        entity = entities.named(item.entity)
-        plain = encode(data, entity.name)
-        given = plain.setdefault(entity.id_field, item.record)
-        if record_key(given, entity.name, entity.id_field) != item.record:
-            raise InvalidDataError(
-                f"{entity.name}: the repair of {item.record} carries another id",
-                path=f"$.{entity.id_field}",
-                entity=entity.name,
-                record_id=item.record,
-            )
-        return plain
-
-    return repair

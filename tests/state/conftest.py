@@ -14,6 +14,7 @@ from bytelyst_sync.state.outbox import Outbox
 from bytelyst_sync.state.replica import canonical_key, view
 from bytelyst_sync.state.resolver import Resolver
 from bytelyst_sync.state.settlement import Settlement
+from bytelyst_sync.state.triage import Triage
 from bytelyst_sync.storage import MemoryStorage
 from bytelyst_sync.storage.schema import ITEMS, RECORDS, Lane
 from bytelyst_sync.transport.answers import Answer
@@ -32,6 +33,7 @@ class Queue:
         self.entities = compile_entities(config)
         self.resolver = Resolver(self.entities, lambda: 0.0)
         self.outbox = Outbox(self.entities)
+        self.triage = Triage(self.entities)
         self.claims = Claims(self.entities, self.resolver, max_retry_delay)
         self.arrivals = Arrivals(self.resolver)
         self.settlement = Settlement(

@@ -138,7 +138,7 @@ def test_one_that_was_under_way_under_the_other_id_strands_nothing(tree, answer)
     assert tree.lane(local) is Lane.BLOCKED
     tree.settle(update, answer)
     if answer is REJECTED:
-        tree.run(lambda tx, e: tree.outbox.discard_failed(tx, None, e))
+        tree.run(lambda tx, e: tree.triage.discard_failed(tx, None, e))
     tree.now += 60.0
     delivered = [tree.deliver().seq for _ in tree.rows()]
     assert delivered[0] == local.place

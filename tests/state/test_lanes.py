@@ -151,7 +151,7 @@ def test_a_dropped_parent_with_an_id_of_its_own_sets_its_children_free(family):
     (claim,) = family.claim()
     family.settle(claim, REJECTED)
     child = family.push("children", {"id": "c", "of": "p"})
-    assert family.run(lambda tx, e: family.outbox.discard_failed(tx, [parent.id], e)) == 1
+    assert family.run(lambda tx, e: family.triage.discard_failed(tx, [parent.id], e)) == 1
     assert family.lane(child) is Lane.READY
 
 
@@ -160,7 +160,7 @@ def test_a_child_of_a_dropped_stand_in_fails_with_a_reason(tree):
     child = tree.push("tasks", {"id": "t", "project_id": project.record_id})
     (claim,) = tree.claim()
     tree.settle(claim, REJECTED)
-    tree.run(lambda tx, e: tree.outbox.discard_failed(tx, None, e))
+    tree.run(lambda tx, e: tree.triage.discard_failed(tx, None, e))
     assert tree.lane(child) is Lane.FAILED
     assert "project_id" in tree.item(child).error
     (told,) = tree.effects.failed
@@ -172,7 +172,7 @@ def test_clear_leaves_nothing_that_it_released_itself(tree):
     tree.push("tasks", {"id": "t", "project_id": project.record_id})
     tree.push("tasks", {"id": "u"}, "delete")
     tree.push("tasks", {"id": "u"})
-    assert tree.run(tree.outbox.clear) == 4
+    assert tree.run(tree.triage.clear) == 4
     assert tree.rows() == []
 
 
@@ -181,7 +181,7 @@ def test_clear_leaves_what_is_being_sent_alone(queue):
     queue.claim()
     queue.push("notes", {"id": "a", "title": 2}, "update")
     queue.push("notes", {"id": "b"})
-    assert queue.run(queue.outbox.clear) == 2
+    assert queue.run(queue.triage.clear) == 2
     assert [row.seq for row in queue.rows()] == [sent.place]
 
 

@@ -33,6 +33,7 @@ from bytelyst_sync.state.effects import Effects
 from bytelyst_sync.state.outbox import Outbox
 from bytelyst_sync.state.resolver import Resolver
 from bytelyst_sync.state.settlement import Settlement
+from bytelyst_sync.state.triage import Triage
 from bytelyst_sync.storage import MemoryStorage, SQLiteStorage
 from bytelyst_sync.storage.schema import CONFLICTS, ITEMS, LINKS, OPEN, RECORDS, Lane
 from bytelyst_sync.transport.answers import Answer
@@ -193,6 +194,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.strategies = {PROJECTS: projects, TASKS: tasks}
         self.entities = compile_entities(config)
         self.outbox = Outbox(self.entities)
+        self.triage = Triage(self.entities)
         self.resolver = Resolver(self.entities, lambda: 0.0)
         self.claims = Claims(self.entities, self.resolver, MAX_DELAY)
         self.settlement = Settlement(
@@ -646,7 +648,7 @@ class OutboxMachine(RuleBasedStateMachine):
         if entry.operation == "create" and entry.entity == PROJECTS:
             allowed = allowed and not any(entry.record in e.links for e in self.model.entries)
         blocked = self.model.blocked()
-        done = self.run(lambda tx, effects: self.outbox.cancel(tx, entry.seq, effects))
+        done = self.run(lambda tx, effects: self.triage.cancel(tx, entry.seq, effects))
         assert done == allowed
         if done:
             self.drop(going)
@@ -666,7 +668,7 @@ class OutboxMachine(RuleBasedStateMachine):
             if entry.state == FAILED:
                 going += [each for each in self.with_later(entry) if each not in going]
         blocked = self.model.blocked()
-        count = self.run(lambda tx, effects: self.outbox.discard_failed(tx, None, effects))
+        count = self.run(lambda tx, effects: self.triage.discard_failed(tx, None, effects))
         assert count == len(going)
         self.drop(going)
         self.model.tidy(blocked)
@@ -676,7 +678,7 @@ class OutboxMachine(RuleBasedStateMachine):
     def reprocess_failed(self):
         failed = [each for each in self.model.entries if each.state == FAILED]
         blocked = {*self.model.blocked(), *(each.seq for each in failed)}
-        count = self.run(lambda tx, effects: self.outbox.reprocess(tx, None, effects, now=self.now))
+        count = self.run(lambda tx, effects: self.triage.reprocess(tx, None, effects, now=self.now))
         assert count == len(failed)
         for entry in failed:
             entry.refresh()
@@ -688,7 +690,7 @@ class OutboxMachine(RuleBasedStateMachine):
     @rule()
     def clear(self):
         going = [each for each in self.model.entries if each.state == PENDING]
-        count = self.run(self.outbox.clear)
+        count = self.run(self.triage.clear)
         assert count == len(going)
         self.drop(going)
 

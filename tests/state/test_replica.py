@@ -58,7 +58,7 @@ def test_an_edit_of_an_unknown_record_shows_what_is_known(queue):
 def test_a_cancelled_edit_is_gone_from_the_view(queue):
     queue.arrive("notes", "a", {"id": "a", "title": 1}, "1")
     item = queue.push("notes", {"id": "a", "title": 2}, "update")
-    assert queue.run(lambda tx, e: queue.outbox.cancel(tx, item.place, e))
+    assert queue.run(lambda tx, e: queue.triage.cancel(tx, item.place, e))
     assert queue.view("notes", "a") == {"id": "a", "title": 1}
 
 
@@ -68,7 +68,7 @@ def test_a_discarded_failure_returns_to_the_servers_state(queue):
     (claim,) = queue.claim()
     queue.settle(claim, REJECTED)
     assert queue.view("notes", "a")["title"] == 2
-    queue.run(lambda tx, e: queue.outbox.discard_failed(tx, None, e))
+    queue.run(lambda tx, e: queue.triage.discard_failed(tx, None, e))
     assert queue.view("notes", "a")["title"] == 1
 
 
