@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable
-from typing import Any
-
-import attrs
+from itertools import islice
+from typing import Any, NamedTuple
 
 from bytelyst_sync.entity import Entities
 from bytelyst_sync.model import SyncOperation
@@ -24,19 +23,16 @@ from bytelyst_sync.storage.schema import ASKED, CONFLICTS, ITEMS, Item, Lane
 __all__ = ["Claim", "Claims", "claimed"]
 
 Json = dict[str, Any]
-CREATE, UPDATE, DELETE = SyncOperation.CREATE, SyncOperation.UPDATE, SyncOperation.DELETE
-_OPERATIONS = {each.value: each for each in SyncOperation}
 _PROMOTED_AT_ONCE = 500
 _SLACK_S = 1.0
 
 
-@attrs.frozen
-class Claim:
+class Claim(NamedTuple):
     """An item that is being sent. ``began`` is the store's last number at the claim."""
 
     item: Item
     began: int
-    state: Json | None = attrs.field(default=None, repr=False)
+    state: Json | None = None
     """The server's state, where the write is made from it or compared with it."""
 
     @property
@@ -52,6 +48,13 @@ class Claims:
         self._entities = entities
         self._resolver = resolver
         self._max_retry_delay = max_retry_delay
+        self._on_states = {
+            (name, operation.value)
+            for name, entity in entities.items()
+            for operation in SyncOperation
+            if entity.needs_state(operation)
+        }
+        """The writes that are made from, or compared with, the server's state."""
 
     def troubled(self, tx: Reader) -> bool:
         """Whether items are failed, or wait for another try."""
@@ -95,16 +98,15 @@ class Claims:
             self.promote(tx, now)
         scans = [tx.take(ITEMS, "lane", (Lane.READY, name), limit=limit) for name in self._entities]
         ready = scans[0] if len(scans) == 1 else heapq.merge(*scans, key=lambda item: item.turn)
-        chosen = [item for item, _ in zip(ready, range(limit), strict=False)]
+        chosen = list(islice(ready, limit))
         began = tx.last_number()
         sending = tx.amend(ITEMS, chosen, lane=int(Lane.SENDING))
         return [Claim(item, began, self._state(tx, item)) for item in sending]
 
     def _state(self, tx: Reader, item: Item) -> Json | None:
-        entity = self._entities[item.entity]
-        if not entity.needs_state(_OPERATIONS[item.operation]):
+        if (item.entity, item.operation) not in self._on_states:
             return None
-        return server_state(tx, entity, item.record)
+        return server_state(tx, self._entities[item.entity], item.record)
 
     def unclaim(self, tx: Transaction, claims: Iterable[Claim]) -> None:
         """Gives back what was claimed and not sent."""

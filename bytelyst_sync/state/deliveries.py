@@ -27,6 +27,7 @@ __all__ = ["hand_on_version", "is_older", "settle_together", "state_after"]
 Json = dict[str, Any]
 Sent = tuple[Claim, Answer]
 CREATE, DELETE = SyncOperation.CREATE, SyncOperation.DELETE
+_SENDING = int(Lane.SENDING)
 
 
 def settle_together(
@@ -60,7 +61,7 @@ def _alone(
     for claim, answer in delivered:
         item = claim.item
         place = (item.entity, item.record)
-        is_claimed = rows.get(item.seq) == (item.id, Lane.SENDING, item.record)
+        is_claimed = rows.get(item.seq) == (item.id, _SENDING, item.record)
         if is_claimed and item.seq not in tied and place not in records:
             records.add(place)
             yield claim, answer
