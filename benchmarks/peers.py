@@ -10,14 +10,13 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import datetime, timezone
+from importlib.util import find_spec
 from pathlib import Path
 
 import diskcache
 import huey
 import litequeue
 import persistqueue
-import sync_sdk
-from sync_sdk.store import SQLiteStore
 
 from benchmarks.harness import body, record
 from bytelyst_sync import EntityConfig, SQLiteStorage, SyncEngine, create_sync_engine
@@ -102,6 +101,9 @@ def _deque(path: Path, durability: str) -> Keep:
 
 
 def _sync_sdk(path: Path, durability: str) -> Keep:
+    import sync_sdk  # noqa: PLC0415  Python 3.12 and later
+    from sync_sdk.store import SQLiteStore  # noqa: PLC0415
+
     store = SQLiteStore(path, client_id="bench")
     store.db.execute(f"PRAGMA synchronous={durability}")
 
@@ -128,9 +130,11 @@ PEERS: dict[str, Callable[[Path, str], Keep]] = {
     "litequeue": _litequeue,
     "huey": _huey,
     "diskcache.Deque": _deque,
-    "offline-sync-sdk": _sync_sdk,
 }
 """How each is opened, by its name in the table; ``sqlite3`` is what one would write by hand."""
+
+if find_spec("sync_sdk") is not None:
+    PEERS["offline-sync-sdk"] = _sync_sdk
 
 
 def seconds_each(keep: Keep, numbers: range) -> float:
