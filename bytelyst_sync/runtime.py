@@ -49,9 +49,10 @@ from bytelyst_sync.transport.redirects import is_portal
 __all__ = ["Runtime"]
 
 _PROBE_TIMEOUT_S = 5.0
-_SYNCED_SLICE_S, _SLICE_S = 0.05, 0.0125
-"""How long answers are gathered for one commit. Where commits are synced, fewer are better; where
-they are not, short ones keep pushes waiting less.
+_SLICE_S = 0.05
+_SYNCED_SLICE_ITEMS, _SLICE_ITEMS = 1000, 25
+"""For how long, and how many, answers are gathered for one commit. Where commits are synced, fewer
+are better; where they are not, short ones keep pushes waiting less.
 """
 
 
@@ -283,13 +284,14 @@ def _storage(config: SyncConfig) -> Storage:
 
 
 def _pipeline(config: SyncConfig, sender: Sender, packer: Packer) -> Pipeline:
-    slice_s = _SYNCED_SLICE_S if config.durability == "full" else _SLICE_S
+    slice_items = _SYNCED_SLICE_ITEMS if config.durability == "full" else _SLICE_ITEMS
     return Pipeline(
         sender.send,
         packer,
         workers=config.workers,
         batch_size=config.batch_size,
-        slice_s=slice_s,
+        slice_s=_SLICE_S,
+        slice_items=slice_items,
     )
 
 

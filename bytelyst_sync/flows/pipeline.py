@@ -48,16 +48,25 @@ class _Done:
 
 class Pipeline:
     """Sends with up to ``workers`` requests at once, as many as the server and the interpreter
-    bear. Answers are gathered for about ``slice_s`` seconds before they are settled together.
+    bear. Answers are gathered for about ``slice_s`` seconds, or until there are ``slice_items``,
+    before they are settled together.
     """
 
     def __init__(
-        self, send: Send, packer: Packer, *, workers: int, batch_size: int, slice_s: float
+        self,
+        send: Send,
+        packer: Packer,
+        *,
+        workers: int,
+        batch_size: int,
+        slice_s: float,
+        slice_items: int,
     ) -> None:
         self._send = send
         self._packer = packer
         self._batch_size = batch_size
         self._slice_s = slice_s
+        self._slice_items = slice_items
         self._lock = threading.Lock()
         self._todo = threading.Condition(self._lock)
         self._news = threading.Condition(self._lock)
@@ -91,7 +100,7 @@ class Pipeline:
             if self._alone and self._waiting:
                 return 0
             if self._alone:
-                requests = max(1.0, self._slice_s / self._typical_s)
+                requests = max(1.0, min(self._slice_s / self._typical_s, self._slice_items))
             else:
                 ahead = (self._slice_s + self._away_s) / self._typical_s
                 requests = self._concurrency.limit * (1.0 + ahead)
@@ -154,6 +163,11 @@ class Pipeline:
         return self._concurrency.limit == 1 and not self._sending
 
     @property
+    def _is_full(self) -> bool:
+        """Whether there are answers enough for a commit."""
+        return len(self._answered) >= self._slice_items
+
+    @property
     def _typical_s(self) -> float:
         return max(self._concurrency.typical_s, 1e-4)
 
@@ -206,7 +220,7 @@ class Pipeline:
             done = self._timed(parcel)
             with self._lock:
                 self._take_in(done, 1)
-                if self._urgent or not self._alone:
+                if self._urgent or not self._alone or self._is_full:
                     return
             if _clock.monotonic() - began >= self._slice_s:
                 return
@@ -217,7 +231,9 @@ class Pipeline:
         with self._lock:
             while self._open and not self._urgent and not stopped():
                 left = deadline - _clock.monotonic()
-                if left <= 0 or self._alone or (self._answered and self._runs_low()):
+                if left <= 0 or self._alone or self._is_full:
+                    return
+                if self._answered and self._runs_low():
                     return
                 self._news.wait(left)
 
@@ -240,7 +256,7 @@ class Pipeline:
             if done is not None:
                 self._take_in(done, self._sending)
                 self._sending -= 1
-                if self._urgent or self._runs_low() or not self._sending:
+                if self._urgent or self._is_full or self._runs_low() or not self._sending:
                     self._news.notify()
                 self._see_to_threads()
             ready = self._todo.wait_for(lambda: self._closing or self._may_begin(), _IDLE_THREAD_S)
