@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import pickle
 import statistics
 import subprocess
 import sys
@@ -10,9 +11,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import litequeue
+import persistqueue
+
 from benchmarks.harness import OURS, Bench, body, loopback_server, main, record
 from benchmarks.peers import engine
-from bytelyst_sync import SQLiteStorage
+from benchmarks.settle import drainer
+from bytelyst_sync import SQLiteStorage, SyncEngine
 from bytelyst_sync.state.item_ids import new_item_ids
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import ITEMS, Item
@@ -53,6 +58,7 @@ def run(bench: Bench) -> None:
     paths = {length: filled(bench.path(), length) for length in LENGTHS}
     pushing(bench, paths)
     opening(bench, paths)
+    taking(bench, paths[LENGTHS[-1]])
     memory(bench, paths)
 
 
@@ -136,6 +142,59 @@ def opened(path: Path) -> float:
     runtime.storage.write(lambda tx: runtime.claims.unclaim(tx, claims))
     made.close()
     return spent * 1e3
+
+
+def taking(bench: Bench, path: Path) -> None:
+    """Taking one out, for good, with a million queued."""
+    made = engine(path)
+    takers = {OURS: batch_taker(made), **{name: of(bench.path()) for name, of in TAKERS.items()}}
+    race = bench.race(f"take one of {LENGTHS[-1]:,}", takers, unit="ms", rounds=3)
+    for name in TAKERS:
+        race.compare(name, at_most=1.0)
+    made.close()
+
+
+def batch_taker(made: SyncEngine) -> Callable[[], float]:
+    """Claims and settles a hundred in two commits; milliseconds for each."""
+    drain = drainer(made, 100)
+    return lambda: 1e3 / drain()
+
+
+def litequeue_taker(path: Path) -> Callable[[], float]:
+    """Pops, and says that it is done: a commit each."""
+    queue = litequeue.LiteQueue(path)
+    with queue.transaction("IMMEDIATE"):
+        for number in range(LENGTHS[-1]):
+            queue.put(body(number))
+
+    def take() -> float:
+        began = time.perf_counter()
+        message = queue.pop()
+        assert message is not None
+        queue.done(message.message_id, claim_id=message.claim_id)
+        return (time.perf_counter() - began) * 1e3
+
+    return take
+
+
+def ack_queue_taker(path: Path) -> Callable[[], float]:
+    """Gets and acknowledges, a commit each; twenty in a row."""
+    queue = persistqueue.SQLiteAckQueue(str(path), multithreading=True)
+    rows = ((pickle.dumps(record(number)), 1.0) for number in range(LENGTHS[-1]))
+    with queue._putter as connection:  # noqa: SLF001  a million commits would take minutes
+        connection.executemany(queue._SQL_INSERT.format(table_name=queue._table_name), rows)  # noqa: SLF001
+    queue.total = LENGTHS[-1]
+
+    def take() -> float:
+        began = time.perf_counter()
+        for _ in range(20):
+            queue.ack(queue.get())
+        return (time.perf_counter() - began) / 20 * 1e3
+
+    return take
+
+
+TAKERS = {"litequeue": litequeue_taker, "SQLiteAckQueue": ack_queue_taker}
 
 
 def memory(bench: Bench, paths: dict[int, Path]) -> None:

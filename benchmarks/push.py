@@ -89,7 +89,7 @@ def threads(bench: Bench) -> None:
         rounds=7,
     )
     race.compare("sqlite3", at_least=2.0)
-    race.compare("sqlite3, 1 thread", at_least=2.0)
+    race.compare("sqlite3, 1 thread")
 
 
 def many(bench: Bench) -> None:

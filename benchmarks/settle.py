@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks.harness import OURS, Bench, body, main, record
 from benchmarks.peers import engine, raw_connection
+from bytelyst_sync import SyncEngine
 from bytelyst_sync.rules.classify import Meaning
 from bytelyst_sync.runtime import Runtime
 from bytelyst_sync.state.claims import Claim
@@ -46,6 +47,21 @@ def run(bench: Bench) -> None:
 def ours(path: Path, *, replica: bool) -> Callable[[], float]:
     """Items per second, in two commits for each batch."""
     made = engine(path, replica=replica)
+    starts = itertools.count(step=COUNT)
+    drain = drainer(made, COUNT)
+
+    def turn() -> float:
+        first = next(starts)
+        made.push_many("notes", [record(number) for number in range(first, first + COUNT)])
+        rate = drain()
+        assert made.queue_length == 0
+        return rate
+
+    return turn
+
+
+def drainer(made: SyncEngine, count: int) -> Callable[[], float]:
+    """Claims and settles so many that are queued, by the engine's parts; items per second."""
     runtime: Runtime = made._running()  # noqa: SLF001  its parts, without its worker
     settlement = Settlement(
         runtime.entities,
@@ -57,14 +73,11 @@ def ours(path: Path, *, replica: bool) -> Callable[[], float]:
         random=lambda: 0.5,
     )
     answer = Answer(meaning=Meaning.DELIVERED, status=201)
-    starts = itertools.count(step=COUNT)
 
     def drain() -> float:
-        first = next(starts)
-        made.push_many("notes", [record(number) for number in range(first, first + COUNT)])
         done = 0
         began = time.perf_counter()
-        while done < COUNT:
+        while done < count:
             claims = runtime.storage.write(lambda tx: runtime.claims.claim(tx, BATCH, time.time()))
 
             def settle(tx: Transaction, claims: list[Claim] = claims) -> None:
@@ -73,9 +86,7 @@ def ours(path: Path, *, replica: bool) -> Callable[[], float]:
 
             runtime.storage.write(settle)
             done += len(claims)
-        rate = COUNT / (time.perf_counter() - began)
-        assert made.queue_length == 0
-        return rate
+        return done / (time.perf_counter() - began)
 
     return drain
 
