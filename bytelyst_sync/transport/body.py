@@ -89,7 +89,7 @@ def _chunks(response: requests.Response) -> Iterator[bytes]:
         return
     # one receive at a time, where iter_content waits for a whole chunk
     plain = "content-encoding" not in raw.headers
-    while chunk := raw.read1(_CHUNK_BYTES, decode_content=True):
+    while chunk := raw.read1(_CHUNK_BYTES, decode_content=not plain):
         yield chunk
         if plain and raw.length_remaining == 0:
             break
