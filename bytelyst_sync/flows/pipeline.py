@@ -93,19 +93,20 @@ class Pipeline:
             return self._open + len(self._answered)
 
     def room(self) -> int:
-        """How many more claims to submit now: a slice's worth, so that nobody runs dry before
-        the next commit; at least what fills each request.
+        """How many more claims to submit now: as many as a slice will take, so that nobody runs
+        dry before the next commit; at least what fills each request.
         """
         with self._lock:
             if self._alone and self._waiting:
                 return 0
-            if self._alone:
-                requests = max(1.0, min(self._slice_s / self._typical_s, self._slice_items))
-            else:
-                ahead = (self._slice_s + self._away_s) / self._typical_s
-                requests = self._concurrency.limit * (1.0 + ahead)
+            limit, typical_s = self._concurrency.limit, self._typical_s
             capacity = self._packer.capacity
-            most = max(self._batch_size, capacity * self._concurrency.limit)
+            slice_s = min(self._slice_s, self._slice_items / capacity * typical_s / limit)
+            if self._alone:
+                requests = max(1.0, slice_s / typical_s)
+            else:
+                requests = limit * (1.0 + (slice_s + self._away_s) / typical_s)
+            most = max(self._batch_size, capacity * limit)
             room = max(0, min(int(requests) * capacity - self._open, most))
             # what does not fill a request waits for what will
             return room - room % capacity if room > capacity else room

@@ -134,8 +134,8 @@ class Transaction(Reader, Protocol):
         ...
 
     def amend(self, table: Table[R], rows: Sequence[R], **values: Value) -> list[R]:
-        """Sets columns that are not of the key to the same values in all of these rows, each the
-        row as it is; returns them as they are then.
+        """Sets columns that are not of the key to the same values in all of these rows, each
+        another one, and as it is; returns them as they are then.
         """
         ...
 

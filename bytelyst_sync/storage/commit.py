@@ -64,6 +64,8 @@ class GroupCommit:
         """How many jobs the last group had, and for how many seconds it ran."""
         self._gathered: threading.Lock | None = None
         """What a leader sleeps on until as many have come."""
+        self._gatherer = 0
+        """Its thread."""
 
     def submit(self, work: Callable[[Any], J]) -> J:
         """Runs the work in a group; returns its result, or raises its error, once that is final.
@@ -90,6 +92,11 @@ class GroupCommit:
 
     def _queue(self, job: Job[Any]) -> None:
         with self._lock:
+            if self._gathered is not None and self._gatherer == threading.get_ident():
+                raise RuntimeError(
+                    "a signal handler (or a finalizer) wrote to the store while its own thread was"
+                    " about to: have it set a flag, and write afterwards"
+                )
             if self._led:
                 job.wake = threading.Lock()
                 job.wake.acquire()
@@ -97,20 +104,21 @@ class GroupCommit:
                 job.leads = self._led = True
             self._waiting.append(job)
             if self._gathered is not None and len(self._waiting) >= self._before[0]:
-                self._gathered.release()
-                self._gathered = None
+                gathered, self._gathered = self._gathered, None
+                gathered.release()
 
     def _gather(self) -> None:
         """Waits until as many jobs wait as the last group had, for as long as that ran."""
         size, spent_s = self._before
         if size < 2:
             return
-        with self._lock:
-            if len(self._waiting) >= size:
-                return
-            gathered = self._gathered = threading.Lock()
-            gathered.acquire()
+        gathered = threading.Lock()
+        gathered.acquire()
         try:
+            with self._lock:
+                if len(self._waiting) >= size:
+                    return
+                self._gathered, self._gatherer = gathered, threading.get_ident()
             gathered.acquire(timeout=min(spent_s, _LONGEST_GATHERING_S))
         finally:
             with self._lock:
@@ -156,6 +164,8 @@ class GroupCommit:
     def _hand_on(self, leader: Job[Any]) -> None:
         """Under the lock: the oldest waiting job leads next, or nobody does."""
         leader.leads = False
+        if self._waiting and self._waiting[0] is leader:
+            self._waiting.popleft()  # it was interrupted while it gathered
         self._led = bool(self._waiting)
         if self._led:
             heir = self._waiting[0]

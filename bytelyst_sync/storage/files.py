@@ -12,12 +12,12 @@ from pathlib import Path
 __all__ = ["Identity", "Renaming", "beside", "identity_of", "is_past", "last_renaming", "length_of"]
 
 Identity = tuple[int, int]
-Renaming = tuple[int, int, int]
-"""A directory, and its own time."""
+Renaming = tuple[int, int, int, int]
+"""A directory, and its own times."""
 
-_TICK_NS, _COARSE_TICK_NS = 50_000_000, 3_000_000_000
-"""Longer than a change can be old and the next one get the same time; the second where file systems
-keep no parts of a second."""
+_TICK_NS, _COARSE_TICK_NS = 500_000_000, 3_000_000_000
+"""Much longer than a change can be old and the next one get the same time; the second where file
+systems keep no parts of a second."""
 
 
 def beside(path: Path, suffix: str) -> Path:
@@ -38,17 +38,20 @@ def length_of(path: str | Path) -> int:
 
 
 def last_renaming(folder: str) -> Renaming | None:
-    """When a name in a directory was made, deleted or changed last: its own time says so.
+    """When a name in a directory was made, deleted or changed last: its own times say so.
 
-    ``None`` if that cannot be told.
+    One of them anybody can set, as a restored backup does; that sets the other. ``None`` if they
+    cannot be told.
     """
     status = _status(folder)
-    return None if status is None else (status.st_dev, status.st_ino, status.st_mtime_ns)
+    if status is None:
+        return None
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 
 
 def is_past(renaming: Renaming) -> bool:
-    """Whether one more would be told from it: just after it, a directory may keep its time."""
-    changed = renaming[2]
+    """Whether one more would be told from it: just after it, a directory may keep its times."""
+    changed = max(renaming[2:])
     tick = _TICK_NS if changed % 1_000_000_000 else _COARSE_TICK_NS
     return time.time_ns() - changed > tick
 

@@ -22,7 +22,8 @@ LOG_BYTES = 16 * 1024 * 1024
 """Longer than this, it has not got to it, because somebody was reading."""
 _LEAST_ROOM_BYTES, _ROOM_BYTES = 256 * 1024, 8 * 1024 * 1024
 _CHECK_EVERY = 256
-_CHECK_OFTEN = 8
+_GROW_EVERY = 8
+_TRY_AGAIN_EVERY = 16
 _CHECKPOINT_MS = 100
 
 
@@ -44,9 +45,12 @@ class Log:
 
     def is_there(self) -> bool:
         """Whether the path still names it; also if there never was one."""
+        return identity_of(self._path) == self._identity
+
+    def find(self) -> None:
+        """After a commit: if there was none when the database was opened, this is it."""
         if self._identity is None:
             self._identity = identity_of(self._path)
-        return identity_of(self._path) == self._identity
 
     def tend(self, writer: sqlite3.Connection, *, is_there: bool) -> bool:
         """After a commit: keeps it short; false if the database is to be retired.
@@ -55,8 +59,8 @@ class Log:
         itself, for others do not see what is written to a file without a name.
         """
         self._commits += 1
-        often = self._growing or self._overdue
-        if is_there and self._commits % (_CHECK_OFTEN if often else _CHECK_EVERY):
+        every = _TRY_AGAIN_EVERY if self._overdue else _CHECK_EVERY
+        if is_there and self._commits % (_GROW_EVERY if self._growing else every):
             return True
         length = length_of(self._path)
         if is_there and self._synced and length != self._length:
@@ -67,6 +71,8 @@ class Log:
             self._overdue = is_there and length > LOG_BYTES
             if self._overdue or not is_there:
                 self._overdue = not self._checkpoint(writer)
+                self._length = length_of(self._path)
+                self._growing = self._synced and self._length < _ROOM_BYTES
         except sqlite3.Error:
             return False  # the commit stands; whatever it is will be told of at the next one
         return is_there

@@ -59,6 +59,7 @@ _SMALLEST = 512
 _EXIT_WAIT_S = 1.0
 _IDLE_READERS = 8
 _DRAIN_PAUSE_S = 0.0005
+_ASKED_EVERY = 64
 _CACHED_STATEMENTS = 256
 
 
@@ -83,6 +84,7 @@ class Database:
         self._path, self._folder = str(settings.path), str(settings.path.parent)
         self._seen_after: Renaming | None = None
         """After which renaming in its directory the path and its log were seen to be there."""
+        self._commits = 0
         self.identity = identity
         self.writer: sqlite3.Connection | None = writer
         self.finalizer: weakref.finalize[..., object] | None = None
@@ -157,13 +159,17 @@ class Database:
         long as nothing happened to any name beside them: Linux, from 6.13 on, notes a finer time in
         its journal for a file that somebody has asked, and the log's next sync takes a third more.
         """
+        self._commits += 1
         renaming = last_renaming(self._folder)
-        log_is_there = renaming is not None and renaming == self._seen_after
+        is_quiet = renaming is not None and renaming == self._seen_after
+        # there may be file systems that keep no such times
+        log_is_there = is_quiet and bool(self._commits % _ASKED_EVERY)
         if not log_is_there:
             # judged before the files are asked, so that whatever happens from then on shows
             lasts = renaming is not None and is_past(renaming)
             if not self.is_current():
                 raise Moved
+            self._log.find()
             log_is_there = self._log.is_there()
             self._seen_after = renaming if lasts and log_is_there else None
         return self.writer is None or self._log.tend(self.writer, is_there=log_is_there)

@@ -53,15 +53,16 @@ class Statements:
         self.has_one_key = len(key) == 1
         """Whether the key is one column: then one statement can name many rows."""
         defaults = table.row._field_defaults
-        self._given = next((n for n, each in enumerate(columns) if _is_rare(defaults, each)), None)
-        self._rest = tuple(defaults[each] for each in columns[self._given :]) if self._given else ()
+        rare = (place for place, each in enumerate(columns) if _is_rare(defaults, each))
+        self._given = next(rare, len(columns))
+        self._rest = tuple(defaults[each] for each in columns[self._given :])
         self.key = tuple(columns.index(column) for column in key)
         self.counted = tuple(columns.index(column) for column in table.counted)
         self.counts_by = self.counted + (self.key if table.numbered else ())
         """The places of what decides where a row is counted."""
         self.get = f"SELECT {','.join(columns)} FROM {name} WHERE {self._match}"  # noqa: S608
         self._insert = self._inserting(len(columns))
-        self._insert_usual = self._inserting(self._given or len(columns))
+        self._insert_usual = self._inserting(self._given)
         self.numbered = table.numbered
         by = ",".join(table.counted)
         self.tail = (
@@ -77,7 +78,7 @@ class Statements:
         new row, and are written out; to bind each of them would take as long as all the rest.
         """
         given, rest = self._given, self._rest
-        if given is None or any(row[given:] != rest for row in rows):
+        if any(row[given:] != rest for row in rows):
             return self._insert, iter(rows)
         return self._insert_usual, (row[:given] for row in rows)
 
@@ -121,6 +122,8 @@ class Statements:
 
     def pick(self, columns: tuple[str, ...], rows: int) -> str:
         """The key and some columns of the rows with these keys."""
+        if not self.has_one_key:
+            raise ValueError(f"the key of {self._table.name} is {self._table.key}: not one column")
         names = ",".join((*self._table.key, *columns))
         return f"SELECT {names} FROM {self._table.name} WHERE {self._keys(rows)}"  # noqa: S608
 

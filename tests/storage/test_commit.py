@@ -138,6 +138,59 @@ def test_nobody_is_waited_for_longer_than_the_last_group_ran():
     assert rounds.groups == [1, 1]
 
 
+def test_a_leader_that_is_interrupted_while_it_gathers_leads_no_more(monkeypatch):
+    rounds = Rounds()
+    gather = rounds.commit._gather
+    waits, go = threading.Event(), threading.Event()
+
+    def interrupted():
+        monkeypatch.setattr(rounds.commit, "_gather", gather)
+        waits.set()
+        go.wait(10)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rounds.commit, "_gather", interrupted)
+    first, told = start({0: lambda _: "first"}, rounds.commit.submit)
+    waits.wait(10)
+    rest, outcomes = start({1: lambda _: "second"}, rounds.commit.submit)
+    wait_until(lambda: len(rounds.commit._waiting) == 2)
+    go.set()
+    for thread in (*first, *rest):
+        thread.join(10)
+    assert isinstance(told[0], KeyboardInterrupt)
+    assert outcomes == {1: "second"}
+    assert rounds.groups == [1]
+    assert not rounds.commit._led
+    assert rounds.commit.submit(lambda _: "third") == "third"
+
+
+def test_a_signal_handler_cannot_write_while_its_thread_gathers():
+    rounds = Rounds()
+    rounds.commit._before = 2, 3600.0
+    acquire = threading.Lock
+
+    class Signalled:
+        """A lock whose wait a signal handler interrupts, and writes."""
+
+        def __init__(self):
+            self.lock = acquire()
+
+        def acquire(self, timeout=-1):
+            if timeout >= 0:
+                with pytest.raises(RuntimeError, match="signal handler"):
+                    rounds.commit.submit(lambda _: "inner")
+            return self.lock.acquire(timeout=timeout)
+
+        def release(self):
+            self.lock.release()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(threading, "Lock", Signalled)
+        assert rounds.commit.submit(lambda _: "outer") == "outer"
+    assert rounds.commit.submit(lambda _: "later") == "later"
+    assert rounds.groups == [1, 1]
+
+
 def test_a_leader_that_is_interrupted_hands_on():
     runner = Runner(fails=KeyboardInterrupt())
     first, told = start({0: lambda _: "first"}, runner.commit.submit)

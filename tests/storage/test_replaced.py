@@ -1,6 +1,7 @@
 """A file that is deleted, replaced, or cut while it is in use."""
 
 import os
+import sys
 import time
 
 import pytest
@@ -31,7 +32,7 @@ def rest(request):
 
     def wait(storage):
         if request.param:
-            time.sleep(0.1)
+            time.sleep(0.6)
             storage.write(lambda tx: None)
             assert storage._database._seen_after is not None
 
@@ -76,6 +77,27 @@ def test_a_file_put_in_its_place_is_taken_without_the_old_wal(path, rest):
     storage.close()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="a file in use cannot be replaced there")
+def test_a_restored_backup_that_brings_back_the_times_is_noticed(path):
+    backup = path.parent.parent / f"{path.parent.name}.db"
+    kept = SQLiteStorage(backup)
+    kept.write(inserting(make_item(100)))
+    kept.close()
+    storage = SQLiteStorage(path)
+    storage.write(inserting(make_item(1)))
+    time.sleep(0.6)
+    storage.write(inserting(make_item(2)))
+    assert storage._database._seen_after is not None
+    times = path.parent.stat()
+    backup.rename(path)
+    os.utime(path.parent, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert path.parent.stat().st_mtime_ns == times.st_mtime_ns
+    storage.write(inserting(make_item(3)))
+    assert "was replaced by another file" in storage.notice
+    assert sound_seqs(storage) == [3, 100]
+    storage.close()
+
+
 def test_a_file_emptied_underneath(path):
     storage = SQLiteStorage(path)
     storage.write(inserting(*(make_item(seq) for seq in range(1, 301))))
@@ -105,7 +127,7 @@ def test_a_wal_deleted_underneath_loses_nothing(path, rest):
 def test_in_a_quiet_directory_the_log_is_seldom_asked_for_its_times(path, monkeypatch):
     storage = SQLiteStorage(path, durability="normal")
     storage.write(inserting(make_item(1)))
-    time.sleep(0.1)
+    time.sleep(0.6)
     storage.write(inserting(make_item(2)))
     asked = []
 
@@ -117,10 +139,10 @@ def test_in_a_quiet_directory_the_log_is_seldom_asked_for_its_times(path, monkey
     monkeypatch.setattr(os, "stat", stat)
     for seq in range(3, 503):
         storage.write(inserting(make_item(seq)))
-    assert asked.count("-wal") <= 4
+    assert 500 / 64 - 1 <= asked.count("-wal") <= 500 / 64 + 6
     path.with_name("a file of somebody else's").touch()
+    asked.clear()
     storage.write(inserting(make_item(503)))
-    assert asked.count("-wal") <= 8
     assert asked[-2:].count("-wal") == 1
     monkeypatch.undo()
     storage.close()
@@ -128,9 +150,11 @@ def test_in_a_quiet_directory_the_log_is_seldom_asked_for_its_times(path, monkey
 
 @pytest.mark.parametrize(
     ("age_s", "part_ns", "past"),
-    [(0.001, 1, False), (0.2, 1, True), (2.0, 0, False), (4.5, 0, True), (-5.0, 1, False)],
+    [(0.1, 1, False), (0.8, 1, True), (2.0, 0, False), (4.5, 0, True), (-5.0, 1, False)],
 )
 def test_a_change_counts_as_past_when_the_next_one_is_sure_to_show(age_s, part_ns, past):
     changed = time.time_ns() - int(age_s * 1e9)
     changed = changed // 1_000_000_000 * 1_000_000_000 if part_ns == 0 else changed | 1
-    assert is_past((1, 2, changed)) is past
+    assert is_past((1, 2, changed, changed)) is past
+    assert is_past((1, 2, changed, changed - 10**10)) is past
+    assert is_past((1, 2, changed - 10**10, changed)) is past
