@@ -179,7 +179,12 @@ class Runtime:
 
     def poke(self) -> None:
         """Something was queued."""
-        self.worker.start()
+        try:
+            self.worker.start()
+        except RuntimeError:
+            # there may be too many, and while the interpreter ends Python 3.12 begins none;
+            # what was queued is queued, and the next to come tries again
+            return
         self.worker.poke()
 
     def _refused(self) -> None:

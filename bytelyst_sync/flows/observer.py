@@ -46,10 +46,7 @@ class Observer:
         if not effects.events:
             return
         with self._lock:
-            for event, (count, spent) in effects.events.items():
-                self._counts[event[0]] += count
-                if spent:
-                    self._seconds[event[0]] += spent
+            self._add_up(effects)
         if not self._subscribers:
             return
         for (name, entity, operation, status), (count, spent) in effects.events.items():
@@ -65,6 +62,13 @@ class Observer:
                     status=status,
                 )
             )
+
+    def _add_up(self, effects: Effects) -> None:
+        # a method of its own: a loop that is interrupted in a ``with`` may leave a lock locked
+        for event, (count, spent) in effects.events.items():
+            self._counts[event[0]] += count
+            if spent:
+                self._seconds[event[0]] += spent
 
     def sent(self, outcome: Outcome, seconds: float) -> None:
         """A request with operations had its answer, or none."""

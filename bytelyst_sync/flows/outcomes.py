@@ -41,9 +41,12 @@ class Outcomes:
     def follow(self, place: int) -> int:
         """The place where an item is by now."""
         with self._lock:
-            while place in self._moved:
-                place = self._moved[place]
-            return place
+            return self._followed(place)
+
+    def _followed(self, place: int) -> int:
+        while place in self._moved:
+            place = self._moved[place]
+        return place
 
     def get(self, place: int) -> ItemState | None:
         """What became of it, if this engine saw it."""

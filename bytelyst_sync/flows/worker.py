@@ -90,13 +90,14 @@ class Worker:
     # --- from any thread
 
     def start(self) -> None:
-        """Starts the thread unless it runs."""
+        """Starts the thread unless it runs; ``RuntimeError`` if the system gives none."""
         if self._thread is not None:
             return
         with self._lock:
             if self._thread is None and not self._closing:
-                self._thread = threading.Thread(target=self._run, name="bytelyst-sync", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._run, name="bytelyst-sync", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def wake(self) -> None:
         """There may be something to do."""

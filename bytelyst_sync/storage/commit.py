@@ -1,13 +1,15 @@
 """Group commit: writers that meet share one transaction, and so one fsync.
 
 Who owns what: there is no thread of its own. The first writer to come becomes the *leader*: it
-takes every job that waits, runs them all in one transaction, and wakes their owners. Whoever came
-meanwhile is led by the first of them, who is promoted as the leader leaves. One plain lock guards
-the queue of jobs and who leads; it is held for a few list operations and never while a job runs.
-A job belongs to its owner until it is queued, to the leader from then until ``finished`` is set,
-and to its owner again from there on. A follower sleeps on a lock of its own that the leader
+runs every job that waits in one transaction, and wakes their owners. Whoever came meanwhile is led
+by the first of them. One plain lock guards the queue of jobs and who leads; it is held for a few
+list operations and never while a job runs. A follower sleeps on a lock of its own that the leader
 releases, in waits of bounded length, so that a signal reaches it. At most one thread leads at any
 time, which makes the leader the only user of whatever the jobs run on.
+
+A job stays in the queue until its group is finished or its owner leaves. A signal may interrupt its
+owner after every single step: so what is left behind is judged from the state it is in (``_end``),
+as often as it takes. Whether a group was committed is for ``run`` to say, by ``final``.
 
 Those who shared a commit come back with their next job at about the same time. So a leader waits
 for as many as were in the group before, but no longer than that group took: else it would be alone
@@ -20,46 +22,64 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from bytelyst_sync.clock import SystemClock
 
-__all__ = ["GroupCommit", "Job"]
+__all__ = ["Group", "GroupCommit", "Job"]
 
 J = TypeVar("J")
 
 _WAIT_S = 1.0
 _LONGEST_GATHERING_S = 0.002
+_INTERRUPTS = 1000
 _CLOCK = SystemClock()
 
 
 class Job(Generic[J]):
     """One writer's work and what became of it: ``result``, or ``error`` if that is set."""
 
-    __slots__ = ("error", "finished", "leads", "result", "wake", "work")
+    __slots__ = ("error", "group", "result", "wake", "work")
 
     def __init__(self, work: Callable[[Any], J]) -> None:
         self.work = work
         self.result: J
         self.error: BaseException | None = None
-        self.finished = False
-        self.leads = False
+        self.group: Group | None = None
         self.wake: threading.Lock | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether its result, or its error, is there."""
+        return self.group is not None and self.group.finished
+
+
+class Group(list[Job[Any]]):
+    """Jobs that are run together, oldest first.
+
+    ``final``: what became of them is not to be undone, and none of them is to be run again.
+    ``finished``: their owners may have it.
+    """
+
+    final = False
+    finished = False
 
 
 class GroupCommit:
     """Runs jobs in groups of at most ``size``, one group at a time.
 
-    ``run`` is given a group, oldest first. It sets ``result`` or ``error`` of each job; what it
-    raises itself is the leader's alone, and the others of its group are run again.
+    ``run`` is given a group. It sets ``result`` or ``error`` of each job; what it raises itself is
+    the leader's alone, and the others of its group are run again, unless it has made it ``final``.
     """
 
-    def __init__(self, run: Callable[[list[Job[Any]]], None], size: int = 256) -> None:
+    def __init__(self, run: Callable[[Group], None], size: int = 256) -> None:
         self._run = run
         self._size = size
         self._lock = threading.Lock()
         self._waiting: deque[Job[Any]] = deque()
-        self._led = False
+        self._leader: Job[Any] | None = None
         self._before = 0, 0.0
         """How many jobs the last group had, and for how many seconds it ran."""
         self._gathered: threading.Lock | None = None
@@ -75,13 +95,13 @@ class GroupCommit:
         job = Job(work)
         try:
             self._queue(job)
-            if job.wake is not None:
-                while not (job.finished or job.leads):
+            while not job.finished:
+                if self._leader is job:
+                    self._lead(job)
+                elif job.wake is not None:
                     job.wake.acquire(timeout=_WAIT_S)
-            if job.leads:
-                self._lead(job)
         except BaseException:
-            self._withdraw(job)
+            self._surely_end(job)
             raise
         if job.error is not None:
             try:
@@ -97,13 +117,13 @@ class GroupCommit:
                     "a signal handler (or a finalizer) wrote to the store while its own thread was"
                     " about to: have it set a flag, and write afterwards"
                 )
-            if self._led:
+            if self._leader is not None:
                 job.wake = threading.Lock()
                 job.wake.acquire()
-            else:
-                job.leads = self._led = True
             self._waiting.append(job)
-            if self._gathered is not None and len(self._waiting) >= self._before[0]:
+            if self._leader is None:
+                self._leader = job
+            elif self._gathered is not None and len(self._waiting) >= self._before[0]:
                 gathered, self._gathered = self._gathered, None
                 gathered.release()
 
@@ -124,51 +144,63 @@ class GroupCommit:
             with self._lock:
                 self._gathered = None
 
-    def _withdraw(self, job: Job[Any]) -> None:
-        """Takes back what an interrupted owner still has here: its place, and its lead."""
-        with self._lock:
-            if job in self._waiting:
-                self._waiting.remove(job)
-            if job.leads:
-                self._hand_on(job)
-
     def _lead(self, own: Job[Any]) -> None:
-        group: list[Job[Any]] = []
-        try:
-            self._gather()
-            with self._lock:
-                waiting = self._waiting
-                while waiting and len(group) < self._size:
-                    group.append(waiting.popleft())
-            if len(group) == 1:
-                self._run(group)
-                self._before = 1, 0.0
-            else:
-                began = _CLOCK.monotonic()
-                self._run(group)
-                self._before = len(group), _CLOCK.monotonic() - began
-        except BaseException:
-            with self._lock:
-                self._waiting.extendleft(job for job in reversed(group) if job is not own)
-            group.clear()
-            raise
-        finally:
-            with self._lock:
-                for job in group:
-                    job.finished = True
-                self._hand_on(own)
-            for job in group:
-                if job.wake is not None and job is not own:
-                    job.wake.release()
+        self._gather()
+        with self._lock:
+            group = self._next_group()
+        if len(group) == 1:
+            self._run(group)
+            spent_s = 0.0
+        else:
+            began = _CLOCK.monotonic()
+            self._run(group)
+            spent_s = _CLOCK.monotonic() - began
+        group.final = True
+        self._before = len(group), spent_s
+        self._end(own)
 
-    def _hand_on(self, leader: Job[Any]) -> None:
-        """Under the lock: the oldest waiting job leads next, or nobody does."""
-        leader.leads = False
-        if self._waiting and self._waiting[0] is leader:
-            self._waiting.popleft()  # it was interrupted while it gathered
-        self._led = bool(self._waiting)
-        if self._led:
-            heir = self._waiting[0]
-            heir.leads = True
-            if heir.wake is not None:
-                heir.wake.release()
+    def _end(self, own: Job[Any]) -> None:
+        """Hands on what its owner held, and takes its job from the queue."""
+        with self._lock:
+            heir = self._hand_on(own)
+        for job in own.group or ():
+            if job.finished and job is not own:
+                _wake(job)
+        if heir is not None:
+            _wake(heir)
+
+    # --- with the lock; loops are here, for Python (3.12, 3.13) leaves a lock locked if it is
+    # --- interrupted where a loop turns right inside of the lock's own ``with``
+
+    def _next_group(self) -> Group:
+        group = Group(islice(self._waiting, self._size))
+        for job in group:
+            job.group = group
+        return group
+
+    def _hand_on(self, own: Job[Any]) -> Job[Any] | None:
+        """Finishes the group that was led, and says who leads from now on."""
+        if self._leader is own and own.group is not None and own.group.final:
+            own.group.finished = True
+        while self._waiting and self._waiting[0].finished:
+            self._waiting.popleft()
+        if own in self._waiting:
+            self._waiting.remove(own)
+        if self._leader is own:
+            self._leader = self._waiting[0] if self._waiting else None
+        return self._leader
+
+    # --- after an interrupt
+
+    def _surely_end(self, own: Job[Any]) -> None:
+        """The same, however often it is interrupted."""
+        for _ in range(_INTERRUPTS):
+            with suppress(BaseException):
+                self._end(own)
+                return
+
+
+def _wake(job: Job[Any]) -> None:
+    if job.wake is not None:
+        with suppress(RuntimeError):  # it is awake
+            job.wake.release()

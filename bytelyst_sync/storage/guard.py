@@ -178,7 +178,8 @@ class WriteGuard:
     def __init__(self, path: Path, timeout_s: float) -> None:
         self.timeout_s = timeout_s
         self._file = LockFile(path)
-        self._mutex = threading.Lock()
+        self._mutex = threading.RLock()
+        """It knows whose it is, so that a thread can give back what it does not know it has."""
 
     def __enter__(self) -> None:
         self.acquire(self.timeout_s)
@@ -211,6 +212,17 @@ class WriteGuard:
             self._file.release()
         finally:
             self._mutex.release()
+
+    def relinquish(self) -> None:
+        """After an interrupt, which comes after any step: gives back what this thread holds."""
+        while True:
+            with suppress(KeyboardInterrupt):
+                if self._mutex.acquire(blocking=False):  # this thread's, or nobody's
+                    self._file.release()
+                    with suppress(RuntimeError):
+                        while True:
+                            self._mutex.release()
+                return
 
     def _wait_for_file(self, timeout_s: float) -> None:
         deadline = _CLOCK.monotonic() + timeout_s

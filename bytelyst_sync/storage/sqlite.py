@@ -28,7 +28,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from bytelyst_sync.errors import (
     ConfigError,
@@ -37,7 +37,7 @@ from bytelyst_sync.errors import (
     StorageFullError,
 )
 from bytelyst_sync.storage.base import Reader, Transaction
-from bytelyst_sync.storage.commit import GroupCommit, Job
+from bytelyst_sync.storage.commit import Group, GroupCommit
 from bytelyst_sync.storage.files import beside
 from bytelyst_sync.storage.forking import bury, watch
 from bytelyst_sync.storage.guard import FileDeliveryRight, WriteGuard
@@ -99,7 +99,6 @@ class SQLiteStorage:
         self._rights: weakref.WeakSet[FileDeliveryRight] = weakref.WeakSet()
         self._notices: list[str] = []
         self._used = self._replaced = False
-        self._is_committed = False
         self._last = 0
         self._start()
         watch(self)
@@ -139,7 +138,12 @@ class SQLiteStorage:
         raises, or a ``StorageError``.
         """
         self._refuse_nesting("read")
-        return self._attempt(lambda database: self._read(database, work))
+        try:
+            return self._attempt(lambda database: self._read(database, work))
+        except BaseException as error:
+            if not isinstance(error, Exception):
+                self._guard.relinquish()
+            raise
 
     def changes(self) -> object:
         """A token that differs from an earlier one if anything was committed since, by anyone."""
@@ -237,36 +241,37 @@ class SQLiteStorage:
             database.give_back(connection, sound)
         return result
 
-    def _run(self, jobs: list[Job[Any]]) -> None:
+    def _run(self, group: Group) -> None:
         """Runs a group of jobs, as the leader; every job gets its result or its error."""
         self._local.inside = True
-        self._is_committed = False
         try:
-            self._attempt(lambda database: self._commit(database, jobs))
+            self._attempt(lambda database: self._commit(database, group))
         except StorageError as error:
-            jobs[0].error = error
-            for job in jobs[1:]:
+            group[0].error = error
+            for job in group[1:]:
                 job.error = type(error)(*error.args)
                 job.error.__cause__ = error.__cause__
         except BaseException as error:
-            if not self._is_committed:
+            if not isinstance(error, Exception):
+                self._guard.relinquish()
+            if not group.final:
                 raise
-            jobs[0].error = error  # the leader's own; what the others asked for is done
+            group[0].error = error  # the leader's own; what the others asked for is done
         finally:
             self._local.inside = False
 
-    def _commit(self, database: Database, jobs: list[Job[Any]]) -> None:
+    def _commit(self, database: Database, group: Group) -> None:
         with self._guard:
             writer = database.writer
             if writer is None:
                 raise Moved
             try:
-                end, last = run_group(writer, jobs)
-                self._is_committed = end == "COMMIT"
+                end, last = run_group(writer, group)
+                group.final = end == "COMMIT"
                 writer.execute(end)
             except BaseException as error:
                 if isinstance(error, sqlite3.Error) or writer.in_transaction:
-                    self._is_committed = False
+                    group.final = False
                 if not is_rolled_back(writer):
                     database.distrust()
                 raise
@@ -274,7 +279,7 @@ class SQLiteStorage:
             try:
                 sound = database.tend()
             except Moved:
-                self._is_committed = False
+                group.final = False
                 raise
         if not sound:
             with suppress(StorageError):  # the commit stands

@@ -10,14 +10,14 @@ from __future__ import annotations
 import sqlite3
 from typing import Any
 
-from bytelyst_sync.storage.commit import Job
+from bytelyst_sync.storage.commit import Group, Job
 from bytelyst_sync.storage.sqlite_errors import is_trouble
 from bytelyst_sync.storage.sqlite_write import WriteView
 
 __all__ = ["is_rolled_back", "run_group"]
 
 
-def run_group(writer: sqlite3.Connection, jobs: list[Job[Any]]) -> tuple[str, int]:
+def run_group(writer: sqlite3.Connection, jobs: Group) -> tuple[str, int]:
     """Runs the jobs in a new transaction; each gets its result or its own exception.
 
     Returns the statement that is to end it, and the last number given out (``-1``: none was).
@@ -67,7 +67,7 @@ def _run_alone(view: WriteView, job: Job[Any]) -> bool:
     return False
 
 
-def _run_each(view: WriteView, jobs: list[Job[Any]], writer: sqlite3.Connection) -> bool:
+def _run_each(view: WriteView, jobs: Group, writer: sqlite3.Connection) -> bool:
     any_done = False
     for job in jobs:
         mark = view.mark()

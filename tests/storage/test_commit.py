@@ -17,6 +17,11 @@ def wait_until(holds):
         threading.Event().wait(0.001)
 
 
+def queued(commit):
+    """How many jobs wait for a group."""
+    return sum(job.group is None for job in list(commit._waiting))
+
+
 class Runner:
     """Runs groups; the first of them waits until it is let go."""
 
@@ -38,7 +43,7 @@ class Runner:
             job.result = job.work(None)
 
     def wait_for(self, number):
-        wait_until(lambda: len(self.commit._waiting) >= number)
+        wait_until(lambda: queued(self.commit) >= number)
 
 
 def start(works, submit):
@@ -153,14 +158,14 @@ def test_a_leader_that_is_interrupted_while_it_gathers_leads_no_more(monkeypatch
     first, told = start({0: lambda _: "first"}, rounds.commit.submit)
     waits.wait(10)
     rest, outcomes = start({1: lambda _: "second"}, rounds.commit.submit)
-    wait_until(lambda: len(rounds.commit._waiting) == 2)
+    wait_until(lambda: queued(rounds.commit) == 2)
     go.set()
     for thread in (*first, *rest):
         thread.join(10)
     assert isinstance(told[0], KeyboardInterrupt)
     assert outcomes == {1: "second"}
     assert rounds.groups == [1]
-    assert not rounds.commit._led
+    assert rounds.commit._leader is None
     assert rounds.commit.submit(lambda _: "third") == "third"
 
 
@@ -280,7 +285,7 @@ def test_each_of_a_group_can_fail_alone(tmp_path):
     leader, _ = start({0: lead}, storage.write)
     inside.wait(10)
     rest, outcomes = start({n: push(n) for n in range(1, 9)}, storage.write)
-    wait_until(lambda: len(storage._group._waiting) == 8)
+    wait_until(lambda: queued(storage._group) == 8)
     go.set()
     for thread in (*leader, *rest):
         thread.join(10)
@@ -346,10 +351,10 @@ def test_an_interrupted_commit_is_made_once(tmp_path, statement, done):
         raise ValueError
 
     rest, outcomes = start(dict.fromkeys(range(1, 6), push), storage.write)
-    wait_until(lambda: len(storage._group._waiting) == 5)
+    wait_until(lambda: queued(storage._group) == 5)
     if statement == "RELEASE job":  # there are savepoints only if one of them fails
         failing, _ = start({6: refuse}, storage.write)
-        wait_until(lambda: len(storage._group._waiting) == 6)
+        wait_until(lambda: queued(storage._group) == 6)
         rest += failing
     if statement == "BEGIN IMMEDIATE":
         writer.armed = True

@@ -301,7 +301,7 @@ def test_a_group_that_cannot_be_committed_fails_each_with_its_own_error(storage)
     followers = [threading.Thread(target=push, args=(seq,)) for seq in (2, 3, 4)]
     for follower in followers:
         follower.start()
-    while len(storage._group._waiting) < 3:
+    while len(storage._group._waiting) < 4:  # with the leader
         threading.Event().wait(0.001)
     queued.set()
     for thread in (leader, *followers):
