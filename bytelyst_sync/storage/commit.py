@@ -158,6 +158,7 @@ class GroupCommit:
         group.final = True
         self._before = len(group), spent_s
         self._end(own)
+        group.clear()  # or it and its jobs would keep each other alive
 
     def _end(self, own: Job[Any]) -> None:
         """Hands on what its owner held, and takes its job from the queue."""

@@ -1,11 +1,12 @@
 """Writers that meet share one commit; each gets its own outcome."""
 
+import gc
 import threading
 import time
 
 import pytest
 
-from bytelyst_sync.storage.commit import GroupCommit
+from bytelyst_sync.storage.commit import GroupCommit, Job
 from bytelyst_sync.storage.schema import ITEMS
 from bytelyst_sync.storage.sqlite import SQLiteStorage
 from bytelyst_sync.testing.storage_samples import all_rows, make_item
@@ -130,6 +131,20 @@ def test_who_is_alone_waits_for_nobody():
         commit._before = commit._before[0], 3600.0
         commit.submit(lambda _: None)
     assert time.monotonic() - began < 1  # a wait is two milliseconds
+
+
+def test_a_job_leaves_nothing_to_the_garbage_collector():
+    rounds = Rounds()
+    rounds.commit.submit(lambda _: None)
+    gc.collect()
+    gc.disable()
+    try:
+        threads, _ = start({n: lambda _, n=n: n for n in range(4)}, rounds.commit.submit)
+        for thread in threads:
+            thread.join(10)
+        assert [each for each in gc.get_objects() if type(each) is Job] == []
+    finally:
+        gc.enable()
 
 
 def test_nobody_is_waited_for_longer_than_the_last_group_ran():
