@@ -95,11 +95,7 @@ class GroupCommit:
         job = Job(work)
         try:
             self._queue(job)
-            while not job.finished:
-                if self._leader is job:
-                    self._lead(job)
-                elif job.wake is not None:
-                    job.wake.acquire(timeout=_WAIT_S)
+            self._see_through(job)
         except BaseException:
             self._surely_end(job)
             raise
@@ -126,6 +122,14 @@ class GroupCommit:
             elif self._gathered is not None and len(self._waiting) >= self._before[0]:
                 gathered, self._gathered = self._gathered, None
                 gathered.release()
+
+    def _see_through(self, job: Job[Any]) -> None:
+        # no loop of ``submit``'s own, see below
+        while not job.finished:
+            if self._leader is job:
+                self._lead(job)
+            elif job.wake is not None:
+                job.wake.acquire(timeout=_WAIT_S)
 
     def _gather(self) -> None:
         """Waits until as many jobs wait as the last group had, for as long as that ran."""
@@ -170,8 +174,8 @@ class GroupCommit:
         if heir is not None:
             _wake(heir)
 
-    # --- with the lock; loops are here, for Python (3.12, 3.13) leaves a lock locked if it is
-    # --- interrupted where a loop turns right inside of the lock's own ``with``
+    # --- with the lock; loops are here, for where a loop turns right inside of a ``try`` or a
+    # --- ``with``, Python (3.12, 3.13) forgets these two if it is interrupted just then
 
     def _next_group(self) -> Group:
         group = Group(islice(self._waiting, self._size))
