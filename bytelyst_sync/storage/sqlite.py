@@ -138,12 +138,7 @@ class SQLiteStorage:
         raises, or a ``StorageError``.
         """
         self._refuse_nesting("read")
-        try:
-            return self._attempt(lambda database: self._read(database, work))
-        except BaseException as error:
-            if not isinstance(error, Exception):
-                self._guard.relinquish()
-            raise
+        return self._attempt(lambda database: self._read(database, work))
 
     def changes(self) -> object:
         """A token that differs from an earlier one if anything was committed since, by anyone."""
@@ -252,8 +247,6 @@ class SQLiteStorage:
                 job.error = type(error)(*error.args)
                 job.error.__cause__ = error.__cause__
         except BaseException as error:
-            if not isinstance(error, Exception):
-                self._guard.relinquish()
             if not group.final:
                 raise
             group[0].error = error  # the leader's own; what the others asked for is done
@@ -311,6 +304,10 @@ class SQLiteStorage:
                     if is_doubtful(error) and not isinstance(trouble, StorageFullError):
                         self._retire(database)
                     raise trouble from error
+            except BaseException as error:
+                if not isinstance(error, Exception):
+                    self._guard.relinquish()
+                raise
         raise StorageCorruptError(
             f"{self.path} was replaced {_TRIALS} times while it was being used; look for what"
             " moves or deletes it"
