@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+from urllib3 import HTTPHeaderDict
 
 __all__ = ["MOST_HEAD_BYTES", "PlainHead", "WholeHead", "plain_head", "request_head"]
 
@@ -21,7 +22,7 @@ _PLAIN = re.compile(
     rb"HTTP/1\.1 ([2-5][0-9]{2})(?: ([ -~]*))?\r\n"
     rb"((?:[!#-'*+.^`|~0-9A-Za-z_-]+:[\t -~\x80-\xff]*\r\n)+)\r\n"
 )
-_FRAMING = ("content-length", "connection")
+_WITHOUT_BODY = (204, 304)
 _LENGTH = re.compile(r"[0-9]{1,18}")
 
 
@@ -43,42 +44,41 @@ def request_head(
 
 @attrs.frozen
 class PlainHead:
-    """The head of an answer whose length it tells. ``size`` is its own, in bytes."""
+    """The head of an answer, its own ``size`` in bytes and that of its body, ``length``."""
 
     status: int
     reason: str
-    headers: http.client.HTTPMessage
+    headers: HTTPHeaderDict
     length: int
     closes: bool
     size: int
 
 
-def plain_head(data: bytes) -> PlainHead | None:
-    """The head that this begins with; ``None`` if it is not all there, or not plain: then it is
-    for ``http.client`` to say what it means.
+def plain_head(data: bytes, asked: str) -> PlainHead | None:
+    """The head that this begins with, for a request of the method ``asked``; ``None`` if it is not
+    all there, or not plain: then it is for ``http.client`` to say what it means.
     """
     found = _PLAIN.match(data)
     if found is None:
         return None
-    headers = http.client.HTTPMessage()
-    seen: dict[str, str] = {}
+    headers = HTTPHeaderDict()
     for line in found[3].decode("latin-1").split("\r\n")[:-1]:
         name, _, value = line.partition(":")
-        value = value.lstrip(" \t")
-        headers.set_raw(name, value)
-        lower = name.lower()
-        if lower in seen and lower in _FRAMING:
-            return None
-        seen[lower] = value
-    length = seen.get("content-length", "")
-    if "transfer-encoding" in seen or not _LENGTH.fullmatch(length):
+        headers.add(name, value.lstrip(" \t"))
+    if "transfer-encoding" in headers or len(headers.getlist("connection")) > 1:
         return None
+    # two lengths are joined by a comma, and so are none
+    length = headers.get("content-length", "")
+    if not _LENGTH.fullmatch(length):
+        return None
+    status = int(found[1])
+    bare = status in _WITHOUT_BODY or asked == "HEAD"
     return PlainHead(
-        status=int(found[1]),
+        status=status,
         reason=(found[2] or b"").decode("latin-1").strip(),
         headers=headers,
-        length=int(length),
-        closes="close" in seen.get("connection", "").lower(),
+        length=0 if bare else int(length),
+        closes="close" in headers.get("connection", "").lower(),
         size=found.end(),
     )
 

@@ -21,42 +21,59 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from bytelyst_sync.transport.base import MAX_BODY_BYTES
 from bytelyst_sync.transport.body import SLOWEST_BYTES_PER_S, Pace
-from bytelyst_sync.transport.heads import MOST_HEAD_BYTES, WholeHead, plain_head, request_head
+from bytelyst_sync.transport.heads import (
+    MOST_HEAD_BYTES,
+    PlainHead,
+    WholeHead,
+    plain_head,
+    request_head,
+)
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["Line", "TLSLine"]
+__all__ = ["Line", "TLSLine", "WholeAnswer"]
 
 _ONE_PIECE_BYTES = 64 * 1024
+_FIRST_BYTES = 16 * 1024
+_NO_SUCCESS = 300
+_NOT_AT_ONCE = ("set-cookie", "content-encoding")
 _MOST_BYTES = MAX_BODY_BYTES + MOST_HEAD_BYTES
 """What may come over the wire for one answer, whatever it is wrapped in."""
 
 
 class _PacedReader(io.RawIOBase):
-    """Reads a socket; from the first byte on against a ``Pace``."""
+    """Reads what was ``received``, and then the socket, against a ``Pace`` from there on."""
 
-    def __init__(self, sock: socket.socket, timeout_s: float) -> None:
+    def __init__(self, sock: socket.socket, timeout_s: float | None, received: bytes) -> None:
         self._sock = sock
         self._timeout_s = timeout_s
         self._raw = sock.makefile("rb", buffering=0)
-        self._pace: Pace | None = None
-        self._count = 0
+        self._received = received
+        self._count = len(received)
+        self._pace = None if timeout_s is None else Pace(timeout_s)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Buffer) -> int | None:
-        if self._pace is not None:
-            left_s = self._pace.left_s()
-            if left_s <= 0:
-                raise TimeoutError("the answer came too slowly")
-            self._sock.settimeout(min(self._timeout_s, left_s))
-        count = self._raw.readinto(buffer)
-        if self._pace is None:
-            self._pace = Pace(self._timeout_s)
-        self._pace.moved(count or 0)
-        self._count += count or 0
+        if self._received:
+            view = memoryview(buffer)
+            taken, self._received = self._received[: len(view)], self._received[len(view) :]
+            view[: len(taken)] = taken
+            return len(taken)
+        return self._receive(buffer)
+
+    def _receive(self, buffer: Buffer) -> int | None:
+        if self._pace is None or self._timeout_s is None:
+            return self._raw.readinto(buffer)
+        left_s = self._pace.left_s()
+        if left_s <= 0:
+            raise TimeoutError("the answer came too slowly")
+        self._sock.settimeout(min(self._timeout_s, left_s))
+        count = self._raw.readinto(buffer) or 0
+        self._pace.moved(count)
+        self._count += count
         if self._count > _MOST_BYTES:
             raise TimeoutError(f"the answer has no end within {_MOST_BYTES // 1024**2} MiB")
         return count
@@ -69,24 +86,28 @@ class _PacedReader(io.RawIOBase):
 class _PacedSocket:
     """What ``http.client.HTTPResponse`` needs of a socket: a file to read."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, received: bytes) -> None:
         self._sock = sock
+        self._received = received
 
     def makefile(self, mode: str) -> io.BufferedIOBase:
         timeout_s = self._sock.gettimeout()
-        if mode != "rb" or timeout_s is None:
-            return self._sock.makefile("rb")
-        return io.BufferedReader(_PacedReader(self._sock, timeout_s))
+        return io.BufferedReader(_PacedReader(self._sock, timeout_s, self._received))
 
 
 class _Answer(http.client.HTTPResponse):
-    def __init__(self, sock: socket.socket, method: str) -> None:
-        super().__init__(cast("socket.socket", _PacedSocket(sock)), method=method)
-        self._asked = method
+    """An answer of which some was ``received``, with its ``head`` if that is plain."""
+
+    def __init__(
+        self, sock: socket.socket, method: str, received: bytes, head: PlainHead | None
+    ) -> None:
+        super().__init__(cast("socket.socket", _PacedSocket(sock, received)), method=method)
+        self._head = head
 
     def begin(self) -> None:
         """Reads the status line and the headers, to their end."""
-        if self._begin_at_once():
+        if self._head is not None:
+            self._take(self._head)
             return
         head = WholeHead(self.fp)
         self.fp = cast("io.BufferedReader", head)
@@ -96,21 +117,32 @@ class _Answer(http.client.HTTPResponse):
             if cast("object", self.fp) is head:
                 self.fp = head.file
 
-    def _begin_at_once(self) -> bool:
-        file = self.fp
-        head = plain_head(file.peek())
-        if head is None:
-            return False
-        file.read(head.size)
+    def _take(self, head: PlainHead) -> None:
+        self.fp.read(head.size)
         self.status = self.code = head.status
         self.reason, self.version = head.reason, 11
-        self.headers = self.msg = head.headers
+        self.headers = self.msg = cast("Any", head.headers)
         self.chunked, self.chunk_left = False, None
         self.length = head.length
-        if head.status in (204, 304) or self._asked == "HEAD":
-            self.length = 0
         self.will_close = head.closes
-        return True
+
+
+class WholeAnswer(urllib3.HTTPResponse):
+    """An answer that came in one piece: its ``content`` is here, its connection free already."""
+
+    def __init__(self, head: PlainHead, content: bytes, asked: str) -> None:
+        super().__init__(
+            body=io.BytesIO(content),
+            headers=head.headers,
+            status=head.status,
+            version=11,
+            reason=head.reason,
+            preload_content=False,
+            decode_content=False,
+            request_method=asked,
+        )
+        self.content = content
+        self.length_remaining = None  # nothing is
 
 
 class Line(HTTPConnection):
@@ -139,7 +171,15 @@ class Line(HTTPConnection):
         """Waits for the head of the answer; the body is still to be read from what is returned,
         and then the connection goes back to its pool.
         """
-        answer = _Answer(self.sock, method)
+        received = self.sock.recv(_FIRST_BYTES)
+        head = plain_head(received, method)
+        if head is not None and _is_all(head, received):
+            whole = WholeAnswer(head, received[head.size :], method)
+            if head.closes:
+                self.close()
+            pool._put_conn(self)  # noqa: SLF001  else the response does that, once it is read
+            return whole
+        answer = _Answer(self.sock, method, received, head)
         try:
             answer.begin()
         except BaseException:
@@ -149,7 +189,7 @@ class Line(HTTPConnection):
             self.close()
         return urllib3.HTTPResponse(
             body=answer,
-            headers=cast("Any", answer.msg.items()),
+            headers=cast("Any", answer.msg if head is not None else answer.msg.items()),
             status=answer.status,
             version=answer.version,
             reason=answer.reason,
@@ -177,3 +217,11 @@ class Line(HTTPConnection):
 
 class TLSLine(Line, HTTPSConnection):
     """A connection with TLS."""
+
+
+def _is_all(head: PlainHead, received: bytes) -> bool:
+    """Whether all is here of an answer that says yes, and nothing of it is to be decoded. For any
+    other status, and for cookies, there are hooks and jars that look at where it came from.
+    """
+    whole = len(received) == head.size + head.length and head.status < _NO_SUCCESS
+    return whole and not any(name in head.headers for name in _NOT_AT_ONCE)

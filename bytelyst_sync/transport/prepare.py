@@ -8,7 +8,7 @@ it stands, where requests would decode ``%2E%2E`` and so address another resourc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,6 +34,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE = re.compile(r"(?:[!-~\x80-\xff][\t -~\x80-\xff]*)?")
 _BAD_IN_VALUE = re.compile(r"[^\t -~\x80-\xff]")
 _BLANKS = frozenset(" \t")
+_TEXT = frozenset({str})
 _PRIVATE_HEADERS = frozenset({"authorization", "cookie"})
 _HARMLESS_HEADERS = frozenset({"accept", "accept-encoding", "connection", "user-agent"})
 
@@ -143,33 +144,30 @@ def _headers(request: Request, session: requests.Session) -> CaseInsensitiveDict
     return CaseInsensitiveDict(pair for pair in merged.values() if pair[1] is not None)
 
 
-def _with_lower(headers: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+def _with_lower(headers: Mapping[str, Any]) -> Iterable[tuple[str, str, Any]]:
     """Names, the same in lower case, and values; a session's usual headers tell them all without
     being asked for one after the other.
     """
     if isinstance(headers, CaseInsensitiveDict):
-        for name, (lower, value) in zip(headers, headers.lower_items(), strict=True):
-            yield name, lower, value
-    else:
-        for name, value in headers.items():
-            yield name, name.lower(), value
+        return [(name, *pair) for name, pair in zip(headers, headers.lower_items(), strict=True)]
+    return [(name, name.lower(), value) for name, value in headers.items()]
 
 
-def _unsound(headers: Mapping[str, Any]) -> str | None:
+def _unsound(headers: CaseInsensitiveDict[Any]) -> str | None:
     """The name of a header that cannot be sent; nearly always there is none, and one look at all
     of them tells.
     """
-    pairs = [(name, value) for name, _, value in _with_lower(headers)]
-    names = [name for name, _ in pairs]
-    texts = [value for _, value in pairs if isinstance(value, str)]
+    names = [*headers]
+    values = [value for _, value in headers.lower_items()]
     if (
-        len(texts) == len(pairs)
+        _TEXT.issuperset(map(type, values))
         and _TOKEN.fullmatch("".join(names))
         and "" not in names
-        and not _BAD_IN_VALUE.search("".join(texts))
-        and not any(text[:1] in _BLANKS for text in texts)
+        and not _BAD_IN_VALUE.search("".join(values))
+        and _BLANKS.isdisjoint([text[:1] for text in values])
     ):
         return None
+    pairs = zip(names, values, strict=True)
     return next((name for name, value in pairs if not _is_sound(name, value)), None)
 
 

@@ -20,7 +20,7 @@ from requests.structures import CaseInsensitiveDict
 from requests.utils import get_encoding_from_headers
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from bytelyst_sync.transport.line import Line, TLSLine
+from bytelyst_sync.transport.line import Line, TLSLine, WholeAnswer
 from bytelyst_sync.transport.redirects import presentable
 
 if TYPE_CHECKING:
@@ -147,6 +147,8 @@ class WireAdapter(HTTPAdapter):
             extract_cookies_to_jar(response.cookies, req, resp)  # type: ignore[no-untyped-call]
         response.request = req
         response.connection = self
+        if isinstance(resp, WholeAnswer):
+            response._content, response._content_consumed = resp.content, True  # noqa: SLF001
         return response
 
     def close(self) -> None:

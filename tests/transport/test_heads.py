@@ -6,6 +6,7 @@ import io
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from urllib3 import HTTPHeaderDict
 
 from bytelyst_sync.transport.heads import plain_head, request_head
 
@@ -41,9 +42,9 @@ HEADS = {
 
 
 def assert_same(data):
-    head, book = plain_head(data), by_the_book(data)
+    head, book = plain_head(data, "POST"), by_the_book(data)
     assert (head.status, head.reason) == (book.status, book.reason)
-    assert head.headers.items() == book.msg.items()
+    assert head.headers == HTTPHeaderDict(book.msg.items())
     assert head.closes == book.will_close
     if book.status not in (204, 304):
         assert head.length == book.length
@@ -76,7 +77,7 @@ LEFT = {
 
 @pytest.mark.parametrize("data", LEFT.values(), ids=LEFT)
 def test_any_other_is_left_to_the_library(data):
-    assert plain_head(data) is None
+    assert plain_head(data, "POST") is None
 
 
 names = st.sampled_from(["ETag", "etag", "Link", "Connection", "Content-Length", "X-A", "Date"])
@@ -92,7 +93,7 @@ def test_what_is_read_is_read_alike(status, headers):
     lines = [f"{name}:{value}\r\n" for name, value in headers]
     text = f"HTTP/1.1 {status} So\r\n{''.join(lines)}Content-Length: 2\r\n\r\n{{}}"
     data = text.encode("latin-1")
-    if plain_head(data) is not None:
+    if plain_head(data, "POST") is not None:
         assert_same(data)
 
 
