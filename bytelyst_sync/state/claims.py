@@ -101,12 +101,12 @@ class Claims:
         chosen = list(islice(ready, limit))
         began = tx.last_number()
         sending = tx.amend(ITEMS, chosen, lane=int(Lane.SENDING))
-        return [Claim(item, began, self._state(tx, item)) for item in sending]
-
-    def _state(self, tx: Reader, item: Item) -> Json | None:
-        if (item.entity, item.operation) not in self._on_states:
-            return None
-        return server_state(tx, self._entities[item.entity], item.record)
+        return [
+            Claim(item, began, server_state(tx, self._entities[item.entity], item.record))
+            if (item.entity, item.operation) in self._on_states
+            else Claim(item, began)
+            for item in sending
+        ]
 
     def unclaim(self, tx: Transaction, claims: Iterable[Claim]) -> None:
         """Gives back what was claimed and not sent."""

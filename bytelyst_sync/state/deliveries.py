@@ -7,7 +7,7 @@ is newer than what is held. Runs inside a storage transaction.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from bytelyst_sync.entity import Entities, Entity
@@ -34,37 +34,52 @@ def settle_together(
     tx: Transaction, entities: Entities, sent: Sequence[Sent], effects: Effects, now: float
 ) -> list[Sent]:
     """Settles what can be; returns the others, in their order."""
-    plain: dict[str, list[Sent]] = {}
-    for claim, answer in _alone(tx, entities, sent, effects):
-        plain.setdefault(claim.item.entity, []).append((claim, answer))
     done: set[int] = set()
-    for name, some in plain.items():
+    for name, some in _alone(tx, entities, sent, effects).items():
         done.update(_settle(tx, entities[name], some, effects, now))
     return [each for each in sent if each[0].item.seq not in done]
 
 
 def _alone(
     tx: Reader, entities: Entities, sent: Sequence[Sent], effects: Effects
-) -> Iterable[Sent]:
-    """Delivered items, still claimed, that no other item has to do with, and nobody watches."""
+) -> dict[str, list[Sent]]:
+    """Delivered items, still claimed, that no other item has to do with, and nobody watches; by
+    entity.
+    """
+    watched = {name for name, entity in entities.items() if effects.watch and entity.replica}
     delivered = [
-        (claim, answer)
-        for claim, answer in sent
-        if answer.meaning is Meaning.DELIVERED
-        and answer.server_id is None
-        and not (effects.watch and entities[claim.item.entity].replica)
+        each
+        for each in sent
+        if each[1].meaning is Meaning.DELIVERED
+        and each[1].server_id is None
+        and each[0].item.entity not in watched
     ]
     seqs = [claim.item.seq for claim, _ in delivered]
     rows = tx.pick(ITEMS, ("id", "lane", "record"), seqs)
-    tied = tx.present(ITEMS, "blocker", (), seqs) | tx.present(LINKS, None, (), seqs)
-    records: set[tuple[str, str]] = set()
-    for claim, answer in delivered:
-        item = claim.item
-        place = (item.entity, item.record)
-        is_claimed = rows.get(item.seq) == (item.id, _SENDING, item.record)
-        if is_claimed and item.seq not in tied and place not in records:
-            records.add(place)
-            yield claim, answer
+    tied = _tied(tx, seqs)
+    alone: dict[str, list[Sent]] = {}
+    records: dict[str, set[str]] = {}
+    for each in delivered:
+        item = each[0].item
+        seq, record = item.seq, item.record
+        if rows.get(seq) == (item.id, _SENDING, record) and seq not in tied:
+            seen = records.setdefault(item.entity, set())
+            if record not in seen:
+                seen.add(record)
+                alone.setdefault(item.entity, []).append(each)
+    return alone
+
+
+def _tied(tx: Reader, seqs: Sequence[int]) -> set[int]:
+    """Those that another item waits for, or that refer to a record. Nearly always no item of the
+    whole queue does, which takes no more than a look.
+    """
+    tied: set[int] = set()
+    if next(tx.scan(ITEMS, "blocker", limit=1), None) is not None:
+        tied |= tx.present(ITEMS, "blocker", (), seqs)
+    if next(tx.scan(LINKS, limit=1), None) is not None:
+        tied |= tx.present(LINKS, None, (), seqs)
+    return tied
 
 
 def _settle(

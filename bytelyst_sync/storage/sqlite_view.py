@@ -134,8 +134,8 @@ class ReadView:
         """Some columns of the rows that have one of these keys, by key."""
         found: dict[V, tuple[Value, ...]] = {}
         for some in portions(keys):
-            for key, *values in self._execute(statements(table).pick(columns, len(some)), some):
-                found[key] = tuple(values)
+            rows = self._execute(statements(table).pick(columns, len(some)), some)
+            found.update([(row[0], row[1:]) for row in rows])
         return found
 
     def present(

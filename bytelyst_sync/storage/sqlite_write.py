@@ -110,12 +110,9 @@ class WriteView(ReadView):
         update = partial(known.update, changed)
         if self._at(known, update, tuple(values.values()), rows) != len(rows):
             raise LookupError(f"{table.name} has no {_told(known, rows)}")
-        new = []
-        for row in rows:
-            columns = list(row)
-            for place, value in zip(changed, values.values(), strict=True):
-                columns[place] = value
-            new.append(make(columns))
+        new = rows
+        for place, value in zip(changed, values.values(), strict=True):
+            new = [make((*row[:place], value, *row[place + 1 :])) for row in new]
         self._recount(table, changed, rows, new)
         return new
 
