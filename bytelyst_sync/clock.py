@@ -36,15 +36,11 @@ class SystemClock:
     is kept where they do not look.
     """
 
-    _monotonic = staticmethod(time.monotonic)
+    monotonic = staticmethod(time.monotonic)
 
     def wall(self) -> float:
         """Seconds since the epoch."""
         return time.time()
-
-    def monotonic(self) -> float:
-        """Seconds from an arbitrary start."""
-        return self._monotonic()
 
 
 def as_datetime(seconds: float) -> datetime:

@@ -55,6 +55,12 @@ T = TypeVar("T")
 Json = dict[str, Any]
 
 
+class _Local(threading.local):
+    """What one thread has open."""
+
+    buffer: Buffer | None = None
+
+
 class SyncEngine:
     """Keeps a program working when the network does not (SPEC §1).
 
@@ -78,7 +84,7 @@ class SyncEngine:
         self._runtime: Runtime | None = None
         self._closed = False
         self._last_flush: Ticket | None = None
-        self._local = threading.local()
+        self._local = _Local()
         register(self)
         for name in at_least_once(self._entities):
             logger.warning(
@@ -205,7 +211,7 @@ class SyncEngine:
             buffer.committed()
 
     def _buffer(self) -> Buffer | None:
-        return getattr(self._local, "buffer", None)
+        return self._local.buffer
 
     # --- delivery
 
@@ -375,7 +381,8 @@ class SyncEngine:
     # --- behind it
 
     def _entity(self, name: str) -> Entity:
-        self._check_open()
+        if self._closed:
+            self._check_open()
         return self._entities.named(name)
 
     def _check_open(self) -> None:
@@ -383,10 +390,10 @@ class SyncEngine:
             raise EngineClosedError("the engine is closed; make a new one")
 
     def _running(self) -> Runtime:
-        self._check_open()
         runtime = self._runtime
-        if runtime is not None:
+        if runtime is not None and not self._closed:
             return runtime
+        self._check_open()
         made = Runtime(self.config, self._entities, self._board, self._clock)
         with self._lock:
             self._check_open()
@@ -404,7 +411,7 @@ class SyncEngine:
 
         def then(done: tuple[T, Effects]) -> None:
             runtime.publish(done[1])
-            runtime.poke()
+            runtime.worker.poke()
 
         return runtime.storage.write(run, then)[0]
 
@@ -441,7 +448,7 @@ class SyncEngine:
     def after_fork(self) -> None:
         """In a forked child: what is open belongs to the parent; all starts anew on first need."""
         self._lock = threading.Lock()
-        self._local = threading.local()
+        self._local = _Local()
         runtime, self._runtime = self._runtime, None
         if runtime is not None:
             runtime.after_fork()

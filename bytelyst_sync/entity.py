@@ -23,20 +23,23 @@ class Entity:
     on_conflict: OnConflict | None
     bookkeeping: frozenset[str]
     """Fields that the server sets: never a difference between two states of a record."""
+    id_field: str = attrs.field(init=False)
+    """The field that holds the id."""
+    replica: bool = attrs.field(init=False)
+    """Whether a local copy is kept."""
+    server_ids: bool = attrs.field(init=False)
+    """Whether the server gives the ids."""
 
-    @property
-    def id_field(self) -> str:
-        """The field that holds the id."""
+    @id_field.default
+    def _get_id_field(self) -> str:
         return self.config.id_field
 
-    @property
-    def replica(self) -> bool:
-        """Whether a local copy is kept."""
+    @replica.default
+    def _get_replica(self) -> bool:
         return self.config.replica
 
-    @property
-    def server_ids(self) -> bool:
-        """Whether the server gives the ids."""
+    @server_ids.default
+    def _get_server_ids(self) -> bool:
         return self.config.id_source == "server"
 
     def needs_state(self, operation: SyncOperation) -> bool:

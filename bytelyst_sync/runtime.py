@@ -177,16 +177,6 @@ class Runtime:
         self.worker.start()
         self.worker.wake()
 
-    def poke(self) -> None:
-        """Something was queued."""
-        try:
-            self.worker.start()
-        except RuntimeError:
-            # there may be too many, and while the interpreter ends Python 3.12 begins none;
-            # what was queued is queued, and the next to come tries again
-            return
-        self.worker.poke()
-
     def _refused(self) -> None:
         self.refusal.note()
 
@@ -195,7 +185,7 @@ class Runtime:
 
     def new_effects(self) -> Effects:
         """For one run of a transaction."""
-        watch = bool(self.board.change_subscribers)
+        watch = bool(self.board.change_subscribers.callbacks)
         return Effects(watch=watch, began=self.clock.monotonic())
 
     def _delivered(self, effects: Effects) -> None:
@@ -204,7 +194,8 @@ class Runtime:
 
     def publish(self, effects: Effects) -> None:
         """Tells everybody what a commit did."""
-        self.outcomes.add(effects)
+        if effects.outcomes or effects.moved:
+            self.outcomes.add(effects)
         self.board.publish(effects)
         for question in effects.questions:
             self.asker.ask(question)

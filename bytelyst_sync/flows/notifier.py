@@ -110,15 +110,12 @@ class Notifier:
 
 
 class Subscribers:
-    """The callbacks of one kind of news. ``_lock`` guards the tuple of them."""
+    """The ``callbacks`` of one kind of news. ``_lock`` guards that tuple; anyone may look at it."""
 
     def __init__(self, kind: str) -> None:
         self._kind = kind
         self._lock = threading.Lock()
-        self._callbacks: tuple[Callable[[Any], object], ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self._callbacks)
+        self.callbacks: tuple[Callable[[Any], object], ...] = ()
 
     def add(self, callback: Callable[[Any], object]) -> Callable[[], None]:
         """Subscribes; returns the function that unsubscribes, which may be called often."""
@@ -130,11 +127,11 @@ class Subscribers:
             return callback(value)
 
         with self._lock:
-            self._callbacks = (*self._callbacks, entry)
+            self.callbacks = (*self.callbacks, entry)
 
         def unsubscribe() -> None:
             with self._lock:
-                self._callbacks = tuple(each for each in self._callbacks if each is not entry)
+                self.callbacks = tuple(each for each in self.callbacks if each is not entry)
 
         return unsubscribe
 
@@ -144,8 +141,8 @@ class Subscribers:
 
     def tell(self, value: Any) -> None:
         """Calls each; one that raises is logged and the rest still run."""
-        for callback in self._callbacks:
-            if callback not in self._callbacks:
+        for callback in self.callbacks:
+            if callback not in self.callbacks:
                 continue
             try:
                 call_user(callback, value)

@@ -47,7 +47,7 @@ class Observer:
             return
         with self._lock:
             self._add_up(effects)
-        if not self._subscribers:
+        if not self._subscribers.callbacks:
             return
         for (name, entity, operation, status), (count, spent) in effects.events.items():
             mean = None if spent is None else spent / count
@@ -81,7 +81,7 @@ class Observer:
             self._counts["requests"] += 1
             self._counts["sent"] += len(items)
             self._seconds["requests"] += seconds
-        if not self._subscribers:
+        if not self._subscribers.callbacks:
             return
         outcomes = {answer.meaning.name.lower() for _, answer in answered}
         self._tell(
@@ -99,7 +99,7 @@ class Observer:
 
     def status(self, status: str, seconds: float) -> None:
         """The engine's status changed; the one before lasted so long."""
-        if self._subscribers:
+        if self._subscribers.callbacks:
             now = as_datetime(self._clock.wall())
             event = TelemetryEvent(name="status", time=now, outcome=status, duration=seconds)
             self._tell(event)

@@ -30,8 +30,6 @@ class Outcomes:
 
     def add(self, effects: Effects) -> None:
         """Remembers and wakes those who wait."""
-        if not (effects.outcomes or effects.moved):
-            return
         with self._lock:
             _keep(self._states, effects.outcomes)
             _keep(self._moved, effects.moved)

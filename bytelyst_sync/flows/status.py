@@ -107,7 +107,8 @@ class StatusBoard:
             closing = status is SyncStatus.CLOSED
             # a store that cannot be read is no reason to keep quiet about it
             with suppress(StorageError):
-                self._known = self._tally() if closing or self.status_subscribers else Tally()
+                wanted = closing or self.status_subscribers.callbacks
+                self._known = self._tally() if wanted else Tally()
             tally = self._known
             self.observer.status(status.value, max(0.0, now - self._since))
             with self._lock:
@@ -149,7 +150,7 @@ class StatusBoard:
             self._post(self.change_subscribers, change)
 
     def _post(self, subscribers: Subscribers, value: Any) -> None:
-        if subscribers:
+        if subscribers.callbacks:
             self.notifier.post(lambda: subscribers.tell(value))
 
     def on_change(

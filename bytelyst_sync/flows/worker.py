@@ -111,6 +111,13 @@ class Worker:
         """Something was queued. While nothing may be sent anyway, that is no reason to wake up: a
         program that works offline is not slowed by a thread that looks at each of its pushes.
         """
+        if self._thread is None:
+            try:
+                self.start()
+            except RuntimeError:
+                # there may be too many, and while the interpreter ends Python 3.12 begins none;
+                # what was queued is queued, and the next to come tries again
+                return
         if not self._hindered:
             self.wake()
 

@@ -23,6 +23,7 @@ from bytelyst_sync.storage.schema import ASKED, CONFLICTS, ITEMS, Item, Lane
 __all__ = ["Claim", "Claims", "claimed"]
 
 Json = dict[str, Any]
+_OPERATIONS = {each.value: each for each in SyncOperation}
 _PROMOTED_AT_ONCE = 500
 _SLACK_S = 1.0
 
@@ -38,7 +39,7 @@ class Claim(NamedTuple):
     @property
     def operation(self) -> SyncOperation:
         """What it does."""
-        return SyncOperation(self.item.operation)
+        return _OPERATIONS[self.item.operation]
 
 
 class Claims:

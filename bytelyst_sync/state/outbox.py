@@ -52,11 +52,15 @@ class Outbox:
 
     def push(self, tx: Transaction, new: Change, effects: Effects) -> SyncItem | None:
         """Queues an operation, or lets it meet the queued one; ``None`` where both vanish."""
-        key = canonical_key(tx, new.entity, new.key)
+        entity = new.entity
+        key = canonical_key(tx, entity, new.key) if entity.server_ids else new.key
         if key != new.key:
-            data = {**new.data, new.entity.id_field: self._given_id(tx, new.entity, new.key)}
+            data = {**new.data, entity.id_field: self._given_id(tx, entity, new.key)}
             new = new._replace(key=key, data=data, text=None)
-        with watching(tx, new.entity, key, "local", effects):
+        if effects.watch:
+            with watching(tx, entity, key, "local", effects):
+                item = self._push(tx, new, effects)
+        else:
             item = self._push(tx, new, effects)
         if item is None:
             return None
@@ -91,7 +95,7 @@ class Outbox:
         if self._max_length is not None:
             self._make_sure_of_room(tx, [new], self._max_length)
         seq = tx.next_number()
-        effects.note("pushed", new.entity.name, new.operation.value)
+        effects.note("pushed", new.entity.name, new.operation._value_)
         links, data = references(tx, new.entity, new.data, seq)
         text = new.text if new.text is not None and data is new.data else dumps(data)
         return add(tx, _row(tx, new, seq, new_item_id(seq), text), links, before=tail)
@@ -265,7 +269,7 @@ def _row(tx: Reader, new: Change, seq: int, item_id: str, text: str) -> Item:
         item_id,
         new.entity.name,
         new.key,
-        new.operation.value,
+        new.operation._value_,  # as ``value``, without two calls of Python's
         text,
         new.now,
         turn=seq,

@@ -134,8 +134,6 @@ class GroupCommit:
     def _gather(self) -> None:
         """Waits until as many jobs wait as the last group had, for as long as that ran."""
         size, spent_s = self._before
-        if size < 2:
-            return
         gathered = threading.Lock()
         gathered.acquire()
         try:
@@ -149,7 +147,8 @@ class GroupCommit:
                 self._gathered = None
 
     def _lead(self, own: Job[Any]) -> None:
-        self._gather()
+        if self._before[0] > 1:
+            self._gather()
         with self._lock:
             group = self._next_group()
         if len(group) == 1:
@@ -169,7 +168,7 @@ class GroupCommit:
         with self._lock:
             heir = self._hand_on(own)
         for job in own.group or ():
-            if job.finished and job is not own:
+            if job is not own and job.finished:
                 _wake(job)
         if heir is not None:
             _wake(heir)

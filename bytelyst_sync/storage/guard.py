@@ -24,7 +24,6 @@ import threading
 import time
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from bytelyst_sync.clock import SystemClock
 from bytelyst_sync.errors import StorageError
@@ -181,19 +180,10 @@ class WriteGuard:
         self._mutex = threading.RLock()
         """It knows whose it is, so that a thread can give back what it does not know it has."""
 
-    def __enter__(self) -> None:
-        self.acquire(self.timeout_s)
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.release()
-
-    def acquire(self, timeout_s: float) -> None:
+    def acquire(self, timeout_s: float | None = None) -> None:
         """Waits for at most ``timeout_s`` seconds, then raises ``StorageError``."""
+        if timeout_s is None:
+            timeout_s = self.timeout_s
         if not self._mutex.acquire(blocking=False) and not self._mutex.acquire(timeout=timeout_s):
             raise StorageError(
                 f"{self._file.path} has been held by another thread of this program for"
@@ -206,12 +196,14 @@ class WriteGuard:
             self._mutex.release()
             raise
 
-    def release(self) -> None:
+    def release(self, *_: object) -> None:
         """Gives it back."""
         try:
             self._file.release()
         finally:
             self._mutex.release()
+
+    __enter__, __exit__ = acquire, release
 
     def relinquish(self) -> None:
         """After an interrupt, which comes after any step: gives back what this thread holds."""

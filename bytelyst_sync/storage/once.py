@@ -27,29 +27,34 @@ class StorageOnce:
         self._readable = bool(getattr(storage, "seals", False))
         """Whether what it holds makes sense to who reads it: not if another store sealed it."""
 
-    def _open(self) -> Storage:
+    def _look(self) -> None:
         if self._closed:
             raise EngineClosedError("the engine is closed; make a new one")
         if not self._readable:
             self._storage.read(_refuse_if_sealed)
             self._readable = True
-        return self._storage
 
     def write(self, work: Callable[[Transaction], T], then: Callable[[T], None] | None = None) -> T:
         """As the port says."""
-        return self._open().write(work, then)
+        if self._closed or not self._readable:
+            self._look()
+        return self._storage.write(work, then)
 
     def read(self, work: Callable[[Reader], T]) -> T:
         """As the port says."""
-        return self._open().read(work)
+        if self._closed or not self._readable:
+            self._look()
+        return self._storage.read(work)
 
     def changes(self) -> object:
         """As the port says."""
-        return self._open().changes()
+        self._look()
+        return self._storage.changes()
 
     def delivery_right(self) -> DeliveryRight:
         """As the port says."""
-        return self._open().delivery_right()
+        self._look()
+        return self._storage.delivery_right()
 
     @property
     def notice(self) -> str | None:

@@ -28,7 +28,7 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Concatenate, Final, ParamSpec, TypeVar
 
 from bytelyst_sync.errors import (
     ConfigError,
@@ -64,11 +64,18 @@ from bytelyst_sync.storage.sqlite_view import ReadView
 __all__ = ["SQLiteStorage"]
 
 T = TypeVar("T")
+P = ParamSpec("P")
 
 _TRIALS: Final = 6
 _REPAIRS: Final = 3
 _NOTICES: Final = 3
 _FORK_WAIT_S: Final = 2.0
+
+
+class _Local(threading.local):
+    """Where one thread is."""
+
+    inside = False
 
 
 class SQLiteStorage:
@@ -108,7 +115,7 @@ class SQLiteStorage:
         self._opening = threading.Lock()
         self._guard = WriteGuard(beside(self.path, ".lock"), self._settings.busy_timeout_s)
         self._group = GroupCommit(self._run)
-        self._local = threading.local()
+        self._local = _Local()
         self._database: Database | None = None
         self._paused = False
         self._severed = False
@@ -138,7 +145,7 @@ class SQLiteStorage:
         raises, or a ``StorageError``.
         """
         self._refuse_nesting("read")
-        return self._attempt(lambda database: self._read(database, work))
+        return self._attempt(self._read, work)
 
     def changes(self) -> object:
         """A token that differs from an earlier one if anything was committed since, by anyone."""
@@ -179,7 +186,7 @@ class SQLiteStorage:
 
     def before_fork(self) -> None:
         """In the parent: waits for what is running, two seconds at most, and closes the file."""
-        if getattr(self._local, "inside", False) or not self._opening.acquire(timeout=_FORK_WAIT_S):
+        if self._local.inside or not self._opening.acquire(timeout=_FORK_WAIT_S):
             return
         self._paused = True
         database, self._database = self._database, None
@@ -240,7 +247,7 @@ class SQLiteStorage:
         """Runs a group of jobs, as the leader; every job gets its result or its error."""
         self._local.inside = True
         try:
-            self._attempt(lambda database: self._commit(database, group))
+            self._attempt(self._commit, group)
         except StorageError as error:
             group[0].error = error
             for job in group[1:]:
@@ -280,14 +287,16 @@ class SQLiteStorage:
 
     # -- which file ------------------------------------------------------------------------------
 
-    def _attempt(self, action: Callable[[Database], T]) -> T:
+    def _attempt(
+        self, action: Callable[Concatenate[Database, P], T], *args: P.args, **options: P.kwargs
+    ) -> T:
         """Runs the action on the file that the path names; again, if that file gave way."""
         damaged = 0
         for _ in range(_TRIALS):
             database = None
             try:
-                database = self._opened()
-                return action(database)
+                database = self._database or self._opened()
+                return action(database, *args, **options)
             except Moved:
                 self._retire(database)
             except sqlite3.Error as error:
@@ -314,9 +323,6 @@ class SQLiteStorage:
         )
 
     def _opened(self) -> Database:
-        database = self._database
-        if database is not None:
-            return database
         if self._severed:
             raise StorageError(
                 f"{self.path} was in use when this process was forked, and is not safe to use here:"
@@ -391,8 +397,9 @@ class SQLiteStorage:
     # -- threads and processes -------------------------------------------------------------------
 
     def _refuse_nesting(self, call: str) -> None:
-        self._disown_after_fork()
-        if getattr(self._local, "inside", False):
+        if self._pid != os.getpid():
+            self.after_fork()
+        if self._local.inside:
             raise RuntimeError(
                 f"{call}() was called from within a transaction of the same store: use the"
                 " transaction that was passed in, or call it afterwards"

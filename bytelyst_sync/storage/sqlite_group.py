@@ -35,8 +35,7 @@ def run_group(writer: sqlite3.Connection, jobs: Group) -> tuple[str, int]:
             writer.execute("BEGIN IMMEDIATE")
             if not _run_each(view, jobs, writer):
                 return "ROLLBACK", -1
-        view.settle()
-        return "COMMIT", view.last_given
+        return "COMMIT", view.settle()
     finally:
         view.end()
 

@@ -7,7 +7,7 @@ number is keyed by the rowid; every other is ``WITHOUT ROWID``, one b-tree in th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from types import NoneType
 from typing import Any, NamedTuple, get_args, get_type_hints
@@ -71,16 +71,16 @@ class Statements:
         )
         """Counts the rows beyond a number."""
 
-    def insert(self, rows: Sequence[Row]) -> tuple[str, Iterator[Row]]:
+    def insert(self, rows: Sequence[Row]) -> tuple[str, Sequence[Row]]:
         """Adds rows: the text, and the values for each.
 
         The columns from the first on that is mostly ``None`` have their defaults in nearly every
         new row, and are written out; to bind each of them would take as long as all the rest.
         """
         given, rest = self._given, self._rest
-        if any(row[given:] != rest for row in rows):
-            return self._insert, iter(rows)
-        return self._insert_usual, (row[:given] for row in rows)
+        if [None for row in rows if row[given:] != rest]:
+            return self._insert, rows
+        return self._insert_usual, [row[:given] for row in rows]
 
     def _inserting(self, given: int) -> str:
         """Binds so many columns and writes out the defaults of the others."""

@@ -48,15 +48,18 @@ class ReadView:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute: Callable[..., sqlite3.Cursor] = connection.execute
         self._running: weakref.WeakSet[sqlite3.Cursor] | None = None
-        self._mark = self._last = -1
-        """The mark, and the number last given out, once they have been asked for."""
+        self._mark = self._last = self._standing = -1
+        """The mark, the number last given out, and the largest that a row tells of (or the mark),
+        once they have been asked for.
+        """
         self._tails: dict[str, Counts] = {}
         """What is beyond the mark, by table, once it has been counted."""
 
     def end(self) -> None:
         """Stops every scan that is still running; the view is of no use any more."""
         self._execute = _ended
-        self.stop_scans()
+        if self._running:
+            self.stop_scans()
 
     def stop_scans(self) -> None:
         """Stops every scan that is still running."""
@@ -182,6 +185,7 @@ class ReadView:
 
     def _look(self) -> None:
         self._mark, self._last = self._execute(_WHEREABOUTS).fetchone()
+        self._standing = self._last
 
 
 @cache
@@ -196,15 +200,16 @@ def add_up(counts: Counts, others: Counts, by: int = 1) -> None:
         counts[values] = counts.get(values, 0) + by * number
 
 
-def portions(values: Iterable[V]) -> Iterator[list[V]]:
+def portions(values: Iterable[V]) -> list[list[V]]:
     """As many at a time as one statement takes; the last one again and again, up to the next
     power of two, so that there are few different statements.
     """
     asked = list(values)
     if len(asked) == 1:
-        yield asked
-        return
+        return [asked]
+    found = []
     for start in range(0, len(asked), _ASKED_AT_ONCE):
         some = asked[start : start + _ASKED_AT_ONCE]
         width = 1 << (len(some) - 1).bit_length()
-        yield some + some[-1:] * (width - len(some))
+        found.append(some + some[-1:] * (width - len(some)))
+    return found

@@ -46,8 +46,6 @@ class WriteView(ReadView):
         self._executemany = connection.executemany
         self._deltas: dict[str, Counts] = {}
         """What changed in the counts up to the mark, by table."""
-        self._standing = -1
-        """The largest number that a row tells of, or the mark."""
         self._let_go = False
         """Whether a number of the tail may be no row's any more."""
 
@@ -61,7 +59,7 @@ class WriteView(ReadView):
         try:
             text, values = known.insert(rows)
             if len(rows) == 1:
-                self._execute(text, next(values))
+                self._execute(text, values[0])
             else:
                 self._executemany(text, values)
         except sqlite3.IntegrityError as error:
@@ -110,7 +108,7 @@ class WriteView(ReadView):
         update = partial(known.update, changed)
         if self._at(known, update, tuple(values.values()), rows) != len(rows):
             raise LookupError(f"{table.name} has no {_told(known, rows)}")
-        new = rows
+        new = list(rows)
         for place, value in zip(changed, values.values(), strict=True):
             new = [make((*row[:place], value, *row[place + 1 :])) for row in new]
         self._recount(table, changed, rows, new)
@@ -163,11 +161,6 @@ class WriteView(ReadView):
         self._last += 1
         return self._last
 
-    @property
-    def last_given(self) -> int:
-        """The number last given out, as far as this transaction knows; ``-1`` if it never asked."""
-        return self._last
-
     def counts(self, table: Table[R]) -> Counts:
         """The rows per combination of the counted columns that has any, as changed here."""
         kept = super().counts(table)
@@ -188,19 +181,25 @@ class WriteView(ReadView):
         """Forgets what was gathered since."""
         self._deltas, self._tails, self._last, self._standing, self._let_go = mark
 
-    def settle(self) -> None:
-        """Writes what was gathered: once, right before the commit."""
+    def settle(self) -> int:
+        """Writes what was gathered: once, right before the commit.
+
+        Returns the number last given out, as far as this transaction knows; ``-1``: it never asked.
+        """
         if self._last < 0 and not self._deltas:
-            return
+            return -1
         if self._last < 0:
             self._look()
-        if not (
+        if (
             self._deltas
             or self._let_go
             or self._last > self._standing
             or self._last - self._mark > _LONGEST_TAIL
         ):
-            return
+            self._write_counters()
+        return self._last
+
+    def _write_counters(self) -> None:
         for table in NUMBERED:
             add_up(self._deltas.setdefault(table.name, {}), self._tail(table))
         added = [(SEQUENCE, self._last - self._mark)]
@@ -211,10 +210,6 @@ class WriteView(ReadView):
     def _look_before_change(self, known: Statements) -> None:
         if known.numbered and self._last < 0:
             self._look()
-
-    def _look(self) -> None:
-        super()._look()
-        self._standing = self._last
 
     def _add(
         self, table: Table[Any], known: Statements, rows: Sequence[tuple[Value, ...]], by: int
@@ -229,7 +224,8 @@ class WriteView(ReadView):
         self, table: Table[Any], known: Statements, rows: Sequence[tuple[Value, ...]], by: int
     ) -> Sequence[tuple[Value, ...]]:
         """Those up to the mark; of the others it is noted how far they go."""
-        self._look_before_change(known)
+        if self._last < 0:
+            self._look()
         place = known.key[0]
         beyond = [row for row in rows if row[place] > self._mark]
         if not beyond:

@@ -90,7 +90,7 @@ class _PacedSocket:
         self._sock = sock
         self._received = received
 
-    def makefile(self, mode: str) -> io.BufferedIOBase:
+    def makefile(self, _mode: str) -> io.BufferedIOBase:
         timeout_s = self._sock.gettimeout()
         return io.BufferedReader(_PacedReader(self._sock, timeout_s, self._received))
 

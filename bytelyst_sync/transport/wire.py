@@ -148,7 +148,8 @@ class WireAdapter(HTTPAdapter):
         response.request = req
         response.connection = self
         if isinstance(resp, WholeAnswer):
-            response._content, response._content_consumed = resp.content, True  # noqa: SLF001
+            response._content = resp.content  # noqa: SLF001
+            response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
         return response
 
     def close(self) -> None:

@@ -66,6 +66,9 @@ class Writer:
         routes = ("create", "update", "delete", "read", "pull")
         self._routes = {name: self._route(getattr(self._dialect, name)) for name in routes}
         self._server_fields = frozenset(self._dialect.server_fields)
+        names = [each.value for each in SyncOperation]
+        self._media_types = {name: self._dialect.media_type(name) for name in names}
+        self._version_places = {name: self._dialect.version_place(name) or "" for name in names}
 
     def _route(self, route: str) -> _Route:
         method, path = route.split(" ")
@@ -88,7 +91,7 @@ class Writer:
         headers: dict[str, str] = {}
         if self._dialect.idempotency:
             headers[self._dialect.idempotency] = idempotency_key
-        place, _, where = (self._dialect.version_place(name) or "").partition(":")
+        place, _, where = self._version_places[name].partition(":")
         known = version is not None and operation is not SyncOperation.CREATE
         if known and place == "header":
             quoted = self._dialect.quote_version
@@ -105,7 +108,7 @@ class Writer:
         if operation is SyncOperation.DELETE and route.method == "DELETE" and not beside:
             return Written(route.method, url, headers, None)
         body = self._steps.encode(name, self._fields(operation, key, data) | beside)
-        headers["Content-Type"] = self._dialect.media_type(name)
+        headers["Content-Type"] = self._media_types[name]
         return Written(route.method, url, headers, body)
 
     def _fields(self, operation: SyncOperation, key: str, data: Json) -> Json:

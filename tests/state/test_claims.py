@@ -59,6 +59,32 @@ def test_a_claim_is_settled_once(queue):
     assert queue.lane(item) is Lane.READY
 
 
+REJECTED = Answer(meaning=Meaning.REJECTED, status=422, unprocessed=True)
+DELIVERED = Answer(meaning=Meaning.DELIVERED, status=200)
+
+
+@pytest.mark.parametrize("way", ["settle", "settle_all"])
+def test_a_late_answer_is_not_that_of_what_the_item_is_by_now(queue, way):
+    item = queue.push("notes", {"id": "a"})
+    (early,) = queue.claim()
+    queue.run(lambda tx, _: queue.claims.recover(tx))
+    queue.settle(queue.claim()[0], REJECTED)
+    queue.run(lambda tx, effects: queue.triage.reprocess(tx, None, effects, now=queue.now))
+    (late,) = queue.claim()
+    assert (late.item.seq, late.item.id) != (early.item.seq, early.item.id)
+
+    def answered(tx, effects):
+        if way == "settle":
+            queue.settlement.settle(tx, early, DELIVERED, effects, queue.now)
+        else:
+            queue.settlement.settle_all(tx, [(early, DELIVERED)], effects, queue.now)
+
+    queue.run(answered)
+    assert queue.lane(item) is Lane.SENDING
+    queue.deliver(late)
+    assert queue.item(item) is None
+
+
 def test_who_takes_over_finds_claims_frozen(queue):
     item = queue.push("notes", {"id": "a"})
     queue.claim()

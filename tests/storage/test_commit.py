@@ -160,6 +160,7 @@ def test_nobody_is_waited_for_longer_than_the_last_group_ran():
 
 def test_a_leader_that_is_interrupted_while_it_gathers_leads_no_more(monkeypatch):
     rounds = Rounds()
+    rounds.commit._before = 2, 0.1  # so many shared the last commit: there is something to wait for
     gather = rounds.commit._gather
     waits, go = threading.Event(), threading.Event()
 
