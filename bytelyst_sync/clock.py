@@ -37,6 +37,7 @@ class SystemClock:
     """
 
     monotonic = staticmethod(time.monotonic)
+    """Seconds from an arbitrary start."""
 
     def wall(self) -> float:
         """Seconds since the epoch."""

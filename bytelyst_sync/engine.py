@@ -439,7 +439,7 @@ class SyncEngine:
     def await_last_flush(self, timeout: float) -> None:
         """At the interpreter's exit: waits for it; what is left stays queued."""
         if self._last_flush is not None:
-            self._last_flush.done.wait(timeout)
+            self._last_flush.wait(timeout)
 
     def end(self, timeout: float) -> bool:
         """At the interpreter's exit: closes, waiting no longer than this."""

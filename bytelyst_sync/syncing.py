@@ -40,7 +40,7 @@ def flush(run: Runtime, timeout: float | None) -> SyncResult:
     ticket = ask(run)
     if not in_callback():
         try:
-            ticket.done.wait(patient)
+            ticket.wait(patient)
         finally:
             run.worker.drop(ticket)
         if isinstance(ticket.error, StorageError):

@@ -76,8 +76,12 @@ class Chores:
     def wish(self, names: list[str], *, full: bool = False) -> None:
         """Leaves a pull to the worker. From any thread."""
         with self._lock:
-            for name in names:
-                self._wishes[name] = self._wishes.get(name, False) or full
+            self._add(names, full=full)
+
+    def _add(self, names: list[str], *, full: bool) -> None:
+        # a method of its own: a loop that is interrupted in a ``with`` may leave a lock locked
+        for name in names:
+            self._wishes[name] = self._wishes.get(name, False) or full
 
     def do(self, allowed: bool) -> float | None:
         """Does what is due: wished and regular pulls, records to be read again.

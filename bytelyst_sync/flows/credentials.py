@@ -34,7 +34,8 @@ class Credentials:
 
     def __init__(self, provider: Callable[[], Any] | None) -> None:
         self._provider = provider
-        self._lock = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._asked = threading.Condition(self._lock)
         self._token: str | None = None
         self._refused: str | None = None
         self._asking = False
@@ -90,7 +91,7 @@ class Credentials:
         Returns the token in use after that; ``None`` if there is only the refused one.
         """
         with self._lock:
-            if not self._lock.wait_for(lambda: not self._asking, _WAIT_S):
+            if not self._asked.wait_for(lambda: not self._asking, _WAIT_S):
                 raise AuthError("the auth callable has not returned for a minute")
             if settled() or self._token not in (refused, None):
                 return self._token
@@ -104,7 +105,7 @@ class Credentials:
                 if token is not None:
                     again = token == refused
                     self._token, self._refused = (None, token) if again else (token, None)
-                self._lock.notify_all()
+                self._asked.notify_all()
         return self._token
 
     def _called(self) -> str:

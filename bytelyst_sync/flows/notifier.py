@@ -45,7 +45,8 @@ class Notifier:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._lock = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._notes: deque[Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
         self._busy = False
@@ -63,14 +64,14 @@ class Notifier:
                 with suppress(RuntimeError):
                     thread.start()
                     self._thread = thread
-            self._lock.notify_all()
+            self._changed.notify_all()
 
     def drain(self, timeout: float) -> bool:
         """Waits until all that was posted has been told; true if it has. Never waits for itself."""
         if in_callback():
             return False
         with self._lock:
-            return self._lock.wait_for(lambda: not self._notes and not self._busy, timeout)
+            return self._changed.wait_for(lambda: not self._notes and not self._busy, timeout)
 
     def drop(self) -> None:
         """Forgets what has not been told yet."""
@@ -82,7 +83,7 @@ class Notifier:
         with self._lock:
             self._closing = True
             thread = self._thread
-            self._lock.notify_all()
+            self._changed.notify_all()
         if thread is None or thread is threading.current_thread():
             return True
         thread.join(timeout)
@@ -96,8 +97,8 @@ class Notifier:
         while True:
             with self._lock:
                 self._busy = False
-                self._lock.notify_all()
-                self._lock.wait_for(lambda: self._notes or self._closing, _QUIET_S)
+                self._changed.notify_all()
+                self._changed.wait_for(lambda: self._notes or self._closing, _QUIET_S)
                 if not self._notes:
                     self._thread = None
                     return

@@ -23,7 +23,8 @@ class Outcomes:
     """The memory of one engine."""
 
     def __init__(self) -> None:
-        self._lock = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._added = threading.Condition(self._lock)
         self._states: OrderedDict[int, ItemState] = OrderedDict()
         self._moved: OrderedDict[int, int] = OrderedDict()
         self._generation = 0
@@ -34,7 +35,7 @@ class Outcomes:
             _keep(self._states, effects.outcomes)
             _keep(self._moved, effects.moved)
             self._generation += 1
-            self._lock.notify_all()
+            self._added.notify_all()
 
     def follow(self, place: int) -> int:
         """The place where an item is by now."""
@@ -60,7 +61,7 @@ class Outcomes:
     def wait(self, generation: int, timeout: float) -> None:
         """Waits until something is added after that generation."""
         with self._lock:
-            self._lock.wait_for(lambda: self._generation != generation, timeout)
+            self._added.wait_for(lambda: self._generation != generation, timeout)
 
 
 def _keep(kept: OrderedDict[int, V], new: dict[int, V]) -> None:

@@ -1,12 +1,13 @@
 """What a flush waits on: a ticket, filled in by the worker.
 
 The worker's thread alone changes a ticket until it finishes it; the waiting thread reads it after
-``done`` is set, or takes what is there when its patience ends.
+``wait`` returns, or takes what is there when its patience ends.
 """
 
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 
 from bytelyst_sync.state.effects import Effects
 
@@ -18,7 +19,9 @@ class Ticket:
 
     def __init__(self, upto: int) -> None:
         self.upto = upto
-        self.done = threading.Event()
+        self._unfinished = threading.Lock()
+        """Locked until it is finished. No ``Event``: an interrupt in there may leave it locked."""
+        self._unfinished.acquire()
         self.seen = False
         self.pushed = 0
         self.conflicts = 0
@@ -36,4 +39,12 @@ class Ticket:
         """Lets the waiting thread go on."""
         self.offline = offline
         self.error = error
-        self.done.set()
+        with suppress(RuntimeError):  # it was finished
+            self._unfinished.release()
+
+    def wait(self, timeout: float) -> bool:
+        """Waits for so many seconds; true if it is finished."""
+        finished = self._unfinished.acquire(timeout=max(0.0, timeout))
+        if finished:
+            self._unfinished.release()
+        return finished

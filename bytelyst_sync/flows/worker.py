@@ -72,7 +72,11 @@ class Worker:
         self._clock = clock
         self._chores, self._knock = chores, knock
         self._auto_flush = auto_flush
-        self._lock = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._news = threading.Condition(self._lock)
+        """For waits and wake-ups under ``_lock``, and never entered itself: an interrupt in a
+        condition's ``__enter__``, which is Python's, may leave the lock locked.
+        """
         self._woken = False
         self._closing = False
         self._paused = False
@@ -105,7 +109,7 @@ class Worker:
             return
         with self._lock:
             self._woken = True
-            self._lock.notify_all()
+            self._news.notify_all()
 
     def poke(self) -> None:
         """Something was queued. While nothing may be sent anyway, that is no reason to wake up: a
@@ -171,7 +175,7 @@ class Worker:
         """Stops the thread; true if it ended in time. Else it calls ``after_exit`` when it does."""
         with self._lock:
             self._closing = True
-            self._lock.notify_all()
+            self._news.notify_all()
             thread = self._thread
         if thread is None:
             return True
@@ -201,7 +205,7 @@ class Worker:
         while True:
             left = deadline - self._clock.monotonic()
             with self._lock:
-                if self._lock.wait_for(lambda: self._woken or self._closing, min(left, _POLL_S)):
+                if self._news.wait_for(lambda: self._woken or self._closing, min(left, _POLL_S)):
                     return
             if left <= _POLL_S or not self._still or self._lookout.stirred():
                 return
@@ -284,7 +288,7 @@ class Worker:
         self._deliverer.commit(room=0)
         self._deliverer.release()
         with self._lock:
-            self._lock.wait_for(lambda: self._closing, _YIELD_S)
+            self._news.wait_for(lambda: self._closing, _YIELD_S)
         if not self._closing and self._deliverer.acquire():
             self._deliverer.commit(room=1)
 

@@ -75,6 +75,8 @@ def _tied(tx: Reader, seqs: Sequence[int]) -> set[int]:
     whole queue does, which takes no more than a look.
     """
     tied: set[int] = set()
+    if not seqs:
+        return tied
     if next(tx.scan(ITEMS, "blocker", limit=1), None) is not None:
         tied |= tx.present(ITEMS, "blocker", (), seqs)
     if next(tx.scan(LINKS, limit=1), None) is not None:

@@ -125,11 +125,13 @@ class GroupCommit:
 
     def _see_through(self, job: Job[Any]) -> None:
         # no loop of ``submit``'s own, see below
-        while not job.finished:
+        while True:
             if self._leader is job:
                 self._lead(job)
             elif job.wake is not None:
                 job.wake.acquire(timeout=_WAIT_S)
+            if job.finished:
+                return
 
     def _gather(self) -> None:
         """Waits until as many jobs wait as the last group had, for as long as that ran."""

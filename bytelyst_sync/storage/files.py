@@ -43,9 +43,8 @@ def last_renaming(folder: str) -> Renaming | None:
     One of them anybody can set, as a restored backup does; that sets the other. ``None`` if they
     cannot be told.
     """
-    try:
-        status = os.stat(folder)  # noqa: PTH116  in every commit: no call more than needed
-    except OSError:
+    status = _status(folder)
+    if status is None:
         return None
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns
 

@@ -128,9 +128,10 @@ else:
 
         def forget(self) -> None:
             """Closes the descriptor without unlocking: another copy of it keeps the lock."""
-            if self._descriptor is not None:
-                os.close(self._descriptor)
-                self._descriptor = self._identity = None
+            # interrupted in between, it is left open; closed twice, it may be another file by then
+            descriptor, self._descriptor = self._descriptor, None
+            if descriptor is not None:
+                os.close(descriptor)
 
         def close(self) -> None:
             """Unlocks it and lets go of the file."""
@@ -181,7 +182,9 @@ class WriteGuard:
         """It knows whose it is, so that a thread can give back what it does not know it has."""
 
     def acquire(self, timeout_s: float | None = None) -> None:
-        """Waits for at most ``timeout_s`` seconds, then raises ``StorageError``."""
+        """Waits for at most ``timeout_s`` seconds (the guard's own, if that is ``None``), then
+        raises ``StorageError``.
+        """
         if timeout_s is None:
             timeout_s = self.timeout_s
         if not self._mutex.acquire(blocking=False) and not self._mutex.acquire(timeout=timeout_s):
@@ -210,7 +213,8 @@ class WriteGuard:
         while True:
             with suppress(KeyboardInterrupt):
                 if self._mutex.acquire(blocking=False):  # this thread's, or nobody's
-                    self._file.release()
+                    with suppress(OSError):
+                        self._file.release()
                     with suppress(RuntimeError):
                         while True:
                             self._mutex.release()

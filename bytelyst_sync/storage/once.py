@@ -19,7 +19,10 @@ T = TypeVar("T")
 
 
 class StorageOnce:
-    """The port again; every use after ``close`` raises ``EngineClosedError``."""
+    """The port again; every use after ``close`` raises ``EngineClosedError``.
+
+    One that is under way then may open the store once more, and closes it when it is done.
+    """
 
     def __init__(self, storage: Storage) -> None:
         self._storage = storage
@@ -38,13 +41,21 @@ class StorageOnce:
         """As the port says."""
         if self._closed or not self._readable:
             self._look()
-        return self._storage.write(work, then)
+        try:
+            return self._storage.write(work, then)
+        finally:
+            if self._closed:
+                self._storage.close()
 
     def read(self, work: Callable[[Reader], T]) -> T:
         """As the port says."""
         if self._closed or not self._readable:
             self._look()
-        return self._storage.read(work)
+        try:
+            return self._storage.read(work)
+        finally:
+            if self._closed:
+                self._storage.close()
 
     def changes(self) -> object:
         """As the port says."""

@@ -149,12 +149,12 @@ class SQLiteStorage:
 
     def changes(self) -> object:
         """A token that differs from an earlier one if anything was committed since, by anyone."""
-        self._disown_after_fork()
+        self.after_fork()
         return self._attempt(_token)
 
     def delivery_right(self) -> FileDeliveryRight:
         """A new handle on the right to deliver: a lock file that the system frees."""
-        self._disown_after_fork()
+        self.after_fork()
         right = FileDeliveryRight(beside(self.path, ".deliver"))
         self._rights.add(right)
         return right
@@ -212,7 +212,7 @@ class SQLiteStorage:
 
     def close(self) -> None:
         """Closes the file; idempotent. Waits for a running write; a later use opens it again."""
-        self._disown_after_fork()
+        self.after_fork()
         with self._opening:
             database, self._database, self._used = self._database, None, False
             if database is not None:
@@ -397,17 +397,12 @@ class SQLiteStorage:
     # -- threads and processes -------------------------------------------------------------------
 
     def _refuse_nesting(self, call: str) -> None:
-        if self._pid != os.getpid():
-            self.after_fork()
+        self.after_fork()
         if self._local.inside:
             raise RuntimeError(
                 f"{call}() was called from within a transaction of the same store: use the"
                 " transaction that was passed in, or call it afterwards"
             )
-
-    def _disown_after_fork(self) -> None:
-        if self._pid != os.getpid():
-            self.after_fork()
 
 
 def _token(database: Database) -> object:

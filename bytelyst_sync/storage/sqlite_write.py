@@ -214,30 +214,23 @@ class WriteView(ReadView):
     def _add(
         self, table: Table[Any], known: Statements, rows: Sequence[tuple[Value, ...]], by: int
     ) -> None:
-        """Counts rows that come (``by`` is 1) or go (-1)."""
+        """Counts rows that come (``by`` is 1) or go (-1); of those beyond the mark it is noted how
+        far they go.
+        """
+        counted = rows
         if known.numbered:
-            rows = self._without_tail(table, known, rows, by)
-        if rows and known.counted:
-            add_up(self._deltas.setdefault(table.name, {}), _counted(known, rows), by)
-
-    def _without_tail(
-        self, table: Table[Any], known: Statements, rows: Sequence[tuple[Value, ...]], by: int
-    ) -> Sequence[tuple[Value, ...]]:
-        """Those up to the mark; of the others it is noted how far they go."""
-        if self._last < 0:
-            self._look()
-        place = known.key[0]
-        beyond = [row for row in rows if row[place] > self._mark]
-        if not beyond:
-            return rows
-        if by > 0:
-            self._standing = max([self._standing, *[row[place] for row in beyond]])
-            self._last = max(self._last, self._standing)
-        if table.name in self._tails:
-            add_up(self._tails[table.name], _counted(known, beyond), by)
-        if len(beyond) == len(rows):
-            return ()
-        return [row for row in rows if row[place] <= self._mark]
+            if self._last < 0:
+                self._look()
+            mark, place = self._mark, known.key[0]
+            beyond = [row for row in rows if row[place] > mark]
+            if beyond and by > 0:
+                self._standing = max(self._standing, *[row[place] for row in beyond])
+                self._last = max(self._last, self._standing)
+            if beyond and table.name in self._tails:
+                add_up(self._tails[table.name], _counted(known, beyond), by)
+            counted = [row for row in rows if row[place] <= mark] if beyond else rows
+        if counted and known.counted:
+            add_up(self._deltas.setdefault(table.name, {}), _counted(known, counted), by)
 
 
 def _counted(known: Statements, rows: Sequence[tuple[Value, ...]]) -> Counts:

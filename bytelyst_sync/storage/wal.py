@@ -43,6 +43,8 @@ def keep_hidden_commits(path: Path, writer: sqlite3.Connection) -> str | None:
         readable = int(writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])
     except sqlite3.OperationalError:
         return None  # a full disk, as an example: the store may still be read
+    if readable < 0:
+        return None  # another connection is at it: an earlier one, which has looked
     page_bytes = int(writer.execute("PRAGMA page_size").fetchone()[0])
     hidden = _commits_behind(wal, readable, _FRAME_BYTES + page_bytes)
     if hidden <= _TORN:

@@ -61,6 +61,17 @@ def read_body(
     announced = getattr(response.raw, "length_remaining", None)
     if announced is not None and announced > limit:
         raise _too_large(url, limit)
+    known = getattr(response, "_content", None)
+    body = known if isinstance(known, bytes) else _received(response, url, timeout_s, limit)
+    if len(body) > limit:
+        raise _too_large(url, limit)
+    # an adapter of the user's may take a short body for a complete one
+    if getattr(response.raw, "length_remaining", None):
+        raise TransportError(f"the answer of {server_name(url)} was cut off")
+    return body
+
+
+def _received(response: requests.Response, url: str, timeout_s: float, limit: int) -> bytes:
     # one buffer, because a server may cut its answer into pieces of a byte
     body = bytearray()
     pace = Pace(timeout_s)
@@ -75,9 +86,6 @@ def read_body(
             raise TransportError(
                 f"the answer of {server_name(url)} came too slowly to wait for its end"
             )
-    # an adapter of the user's may take a short body for a complete one
-    if getattr(response.raw, "length_remaining", None):
-        raise TransportError(f"the answer of {server_name(url)} was cut off")
     return bytes(body)
 
 

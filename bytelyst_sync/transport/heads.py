@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import http.client
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
 
 import attrs
+from requests.structures import CaseInsensitiveDict
 from urllib3 import HTTPHeaderDict
 
-__all__ = ["MOST_HEAD_BYTES", "PlainHead", "WholeHead", "plain_head", "request_head"]
+__all__ = ["MOST_HEAD_BYTES", "PlainHead", "WholeHead", "pairs", "plain_head", "request_head"]
+
+V = TypeVar("V")
 
 MOST_HEAD_BYTES = 1024 * 1024
 _PLAIN = re.compile(
@@ -35,11 +38,18 @@ def request_head(
         lines.append(f"Host: {authority}")
     if "Accept-Encoding" not in headers:
         lines.append("Accept-Encoding: identity")
-    for name, value in headers.items():
+    for name, value in pairs(headers):
         text = value.decode("latin-1") if isinstance(value, bytes) else value
         lines.append(f"{name}: {text}")
     lines += ["", ""]
     return "\r\n".join(lines).encode("latin-1")
+
+
+def pairs(headers: Mapping[str, V]) -> Iterable[tuple[str, V]]:
+    """Names and values; the usual kind tells them all without being asked for one by one."""
+    if isinstance(headers, CaseInsensitiveDict):
+        return zip(headers, [value for _, value in headers.lower_items()], strict=True)
+    return headers.items()
 
 
 @attrs.frozen

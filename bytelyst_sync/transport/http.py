@@ -17,7 +17,7 @@ import urllib3
 from bytelyst_sync.transport.base import Request, Response
 from bytelyst_sync.transport.body import read_body
 from bytelyst_sync.transport.failures import UPSTREAM, failure
-from bytelyst_sync.transport.prepare import Auth, prepare, sendable_url
+from bytelyst_sync.transport.prepare import Auth, SentHeaders, prepare, sendable_url
 from bytelyst_sync.transport.sessions import Environment, ThreadSessions
 
 __all__ = ["Auth", "HttpTransport"]
@@ -125,6 +125,9 @@ class HttpTransport:
                 hooks={"response": exchange.hooks},
             )
         prepared = prepare(request, url, session, self._auth, environment.netrc)
+        if isinstance(prepared.headers, SentHeaders):  # else ``auth`` has put others there
+            hooked = prepared.hooks["response"] or session.hooks["response"]
+            prepared.headers.unwatched = not hooked and kind.send is requests.Session.send
         prepared.hooks["response"] += exchange.hooks
         return partial(
             session.send,

@@ -36,8 +36,6 @@ __all__ = ["Line", "TLSLine", "WholeAnswer"]
 
 _ONE_PIECE_BYTES = 64 * 1024
 _FIRST_BYTES = 16 * 1024
-_NO_SUCCESS = 300
-_NOT_AT_ONCE = ("set-cookie", "content-encoding")
 _MOST_BYTES = MAX_BODY_BYTES + MOST_HEAD_BYTES
 """What may come over the wire for one answer, whatever it is wrapped in."""
 
@@ -52,6 +50,8 @@ class _PacedReader(io.RawIOBase):
         self._received = received
         self._count = len(received)
         self._pace = None if timeout_s is None else Pace(timeout_s)
+        if self._pace is not None:
+            self._pace.moved(len(received))
 
     def readable(self) -> bool:
         return True
@@ -117,6 +117,17 @@ class _Answer(http.client.HTTPResponse):
             if cast("object", self.fp) is head:
                 self.fp = head.file
 
+    def _read_status(self) -> tuple[str, int, str]:
+        """Skips what a server says ahead of its answer (RFC 9110 §15.2); ``http.client`` knows 100
+        alone. 101 would be the end of HTTP on this connection, and is nothing to skip.
+        """
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]
+            if not 102 <= status < 200:
+                return version, status, reason
+            while self.fp.readline(MOST_HEAD_BYTES) not in (b"\r\n", b"\n", b""):
+                pass
+
     def _take(self, head: PlainHead) -> None:
         self.fp.read(head.size)
         self.status = self.code = head.status
@@ -128,7 +139,7 @@ class _Answer(http.client.HTTPResponse):
 
 
 class WholeAnswer(urllib3.HTTPResponse):
-    """An answer that came in one piece: its ``content`` is here, its connection free already."""
+    """An answer that came in one piece: its ``content`` is here, its connection needed no more."""
 
     def __init__(self, head: PlainHead, content: bytes, asked: str) -> None:
         super().__init__(
@@ -167,18 +178,20 @@ class Line(HTTPConnection):
             self._write(head)
             self._write(body)
 
-    def answer(self, method: str, target: str, pool: Any) -> urllib3.HTTPResponse:
+    def answer(
+        self, method: str, target: str, pool: Any, *, unwatched: bool
+    ) -> urllib3.HTTPResponse:
         """Waits for the head of the answer; the body is still to be read from what is returned,
-        and then the connection goes back to its pool.
+        and then the connection goes back to its pool. If it is all there, and ``unwatched`` by
+        hooks that might look at where it comes from, it is a ``WholeAnswer``, and done.
         """
-        received = self.sock.recv(_FIRST_BYTES)
+        # the end of a stream is the number 0 where TLS runs inside of TLS
+        received = self.sock.recv(_FIRST_BYTES) or b""
         head = plain_head(received, method)
-        if head is not None and _is_all(head, received):
-            whole = WholeAnswer(head, received[head.size :], method)
+        if unwatched and head is not None and _is_all(head, received):
             if head.closes:
                 self.close()
-            pool._put_conn(self)  # noqa: SLF001  else the response does that, once it is read
-            return whole
+            return WholeAnswer(head, received[head.size :], method)
         answer = _Answer(self.sock, method, received, head)
         try:
             answer.begin()
@@ -220,8 +233,6 @@ class TLSLine(Line, HTTPSConnection):
 
 
 def _is_all(head: PlainHead, received: bytes) -> bool:
-    """Whether all is here of an answer that says yes, and nothing of it is to be decoded. For any
-    other status, and for cookies, there are hooks and jars that look at where it came from.
-    """
-    whole = len(received) == head.size + head.length and head.status < _NO_SUCCESS
-    return whole and not any(name in head.headers for name in _NOT_AT_ONCE)
+    """Whether all of an answer is here, with nothing to be decoded and no cookies to be kept."""
+    whole = len(received) == head.size + head.length
+    return whole and "set-cookie" not in head.headers and "content-encoding" not in head.headers

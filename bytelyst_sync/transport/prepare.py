@@ -8,7 +8,7 @@ it stands, where requests would decode ``%2E%2E`` and so address another resourc
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,8 +20,9 @@ from requests.structures import CaseInsensitiveDict
 from bytelyst_sync.errors import ConfigError
 from bytelyst_sync.transport.base import Request
 from bytelyst_sync.transport.failures import failure, server_name
+from bytelyst_sync.transport.heads import pairs
 
-__all__ = ["Auth", "prepare", "sendable_url"]
+__all__ = ["Auth", "SentHeaders", "prepare", "sendable_url"]
 
 Auth = tuple[str, str] | Callable[[requests.PreparedRequest], requests.PreparedRequest]
 """What requests takes for ``auth``: user and password, or a callable such as an ``AuthBase``."""
@@ -94,7 +95,7 @@ def _authorize(
     netrc: tuple[str, str] | None,
 ) -> None:
     if auth is None:
-        if any(name.lower() == "authorization" for name in request.headers):
+        if "authorization" in map(str.lower, request.headers):
             return
         auth = session.auth
     if not auth and "Authorization" not in prepared.headers:
@@ -103,6 +104,14 @@ def _authorize(
             prepared.prepare_auth(None)  # takes what the URL says
     if auth:
         prepared.sign(auth)
+
+
+class SentHeaders(CaseInsensitiveDict[Any]):
+    """A request's headers as they go out. ``unwatched``: nobody but the transport sees the answer,
+    which may then be taken as it comes.
+    """
+
+    unwatched = False
 
 
 class _Prepared(requests.PreparedRequest):
@@ -130,9 +139,10 @@ class _Prepared(requests.PreparedRequest):
         self.prepare_auth(auth)
 
 
-def _headers(request: Request, session: requests.Session) -> CaseInsensitiveDict[Any]:
+def _headers(request: Request, session: requests.Session) -> SentHeaders:
     merged: dict[str, tuple[str, Any]] = {}
-    for name, lower, value in _with_lower(session.headers):
+    for name, value in pairs(session.headers):
+        lower = name.lower()
         if request.authorize or lower in _HARMLESS_HEADERS:
             merged[lower] = name, value
     for name, value in request.headers.items():
@@ -141,24 +151,15 @@ def _headers(request: Request, session: requests.Session) -> CaseInsensitiveDict
             merged[lower] = name, value
     # A body of bytes is never chunked. In requests, None takes a default header away.
     merged.pop("transfer-encoding", None)
-    return CaseInsensitiveDict(pair for pair in merged.values() if pair[1] is not None)
+    return SentHeaders([pair for pair in merged.values() if pair[1] is not None])
 
 
-def _with_lower(headers: Mapping[str, Any]) -> Iterable[tuple[str, str, Any]]:
-    """Names, the same in lower case, and values; a session's usual headers tell them all without
-    being asked for one after the other.
-    """
-    if isinstance(headers, CaseInsensitiveDict):
-        return [(name, *pair) for name, pair in zip(headers, headers.lower_items(), strict=True)]
-    return [(name, name.lower(), value) for name, value in headers.items()]
-
-
-def _unsound(headers: CaseInsensitiveDict[Any]) -> str | None:
+def _unsound(headers: Mapping[str, Any]) -> str | None:
     """The name of a header that cannot be sent; nearly always there is none, and one look at all
     of them tells.
     """
-    names = [*headers]
-    values = [value for _, value in headers.lower_items()]
+    told = [*pairs(headers)]
+    names, values = [name for name, _ in told], [value for _, value in told]
     if (
         _TEXT.issuperset(map(type, values))
         and _TOKEN.fullmatch("".join(names))
@@ -167,8 +168,7 @@ def _unsound(headers: CaseInsensitiveDict[Any]) -> str | None:
         and _BLANKS.isdisjoint([text[:1] for text in values])
     ):
         return None
-    pairs = zip(names, values, strict=True)
-    return next((name for name, value in pairs if not _is_sound(name, value)), None)
+    return next((name for name, value in told if not _is_sound(name, value)), None)
 
 
 def _is_sound(name: str, value: Any) -> bool:

@@ -47,7 +47,9 @@ class _Pool(HTTPConnectionPool):
         timeout: urllib3.Timeout,
         **_: Any,
     ) -> urllib3.HTTPResponse:
-        """Sends once, and returns the answer with its body still to be read."""
+        """Sends once. The answer's body is still to be read, but where the answer came whole and
+        nobody else sees it.
+        """
         if not isinstance(body, (bytes, NoneType)):
             body, headers = _whole(body, headers)
         line: Any = self._get_conn()
@@ -60,11 +62,14 @@ class _Pool(HTTPConnectionPool):
             with suppress(BrokenPipeError, ConnectionResetError):
                 line.ask(method, url, headers, body)
             line.sock.settimeout(timeout.read_timeout)
-            answer: urllib3.HTTPResponse = line.answer(method, url, self)
+            unwatched = getattr(headers, "unwatched", False)
+            answer: urllib3.HTTPResponse = line.answer(method, url, self, unwatched=unwatched)
         except BaseException:
             line.close()
             self._put_conn(None)
             raise
+        if isinstance(answer, WholeAnswer):
+            self._put_conn(line)
         if logger.isEnabledFor(logging.DEBUG):
             path = presentable(url)
             logger.debug(

@@ -1,12 +1,18 @@
 """The write guard and the lock files of the right to deliver."""
 
+import os
 import sqlite3
 import threading
 
 import pytest
 
 from bytelyst_sync.errors import StorageError
-from bytelyst_sync.storage.guard import FileDeliveryRight, WriteGuard, is_affected
+from bytelyst_sync.storage.guard import (
+    FileDeliveryRight,
+    LockFile,
+    WriteGuard,
+    is_affected,
+)
 from bytelyst_sync.storage.schema import ITEMS
 from bytelyst_sync.storage.sqlite import SQLiteStorage
 from bytelyst_sync.testing.storage_samples import all_rows, inserting, make_item
@@ -101,6 +107,38 @@ def test_a_file_that_cannot_be_locked_is_told_of(tmp_path):
     with pytest.raises(StorageError, match="check that its directory exists"):
         right.acquire()
     assert not right.held
+
+
+def test_a_descriptor_is_closed_once_even_if_that_is_interrupted(tmp_path, monkeypatch):
+    lock = LockFile(tmp_path / "lock")
+    assert lock.try_acquire()
+    close = os.close
+
+    def interrupted(descriptor):
+        close(descriptor)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lock.close()
+    with (tmp_path / "another").open("w") as another:  # which gets the number of the closed one
+        lock.close()
+        assert lock.try_acquire()
+        lock.close()
+        another.write("x")
+
+
+def test_what_an_interrupted_thread_holds_is_given_back_whatever_the_file_says(tmp_path):
+    guard = WriteGuard(tmp_path / "lock", 5.0)
+    guard.acquire()
+    os.close(guard._file._descriptor)  # somebody else has closed it
+    guard.relinquish()
+    guard._file._descriptor = None
+    thread = threading.Thread(target=lambda: (guard.acquire(), guard.release()))
+    thread.start()
+    thread.join(10)
+    assert not thread.is_alive()
 
 
 def test_a_right_leaves_no_descriptor_behind(tmp_path):

@@ -14,6 +14,7 @@ from bytelyst_sync.errors import (
 from bytelyst_sync.storage import migrations, schema
 from bytelyst_sync.storage.schema import ITEMS, META, Meta
 from bytelyst_sync.storage.sqlite import SQLiteStorage
+from bytelyst_sync.storage.wal import keep_hidden_commits
 from bytelyst_sync.testing.storage_samples import all_rows, inserting, make_item
 
 
@@ -215,3 +216,17 @@ def test_a_migration_is_all_or_nothing(old_file, path, storage, monkeypatch):
     monkeypatch.undo()
     assert all_rows(storage, META) == [Meta("old", "1")]
     assert pragma(storage, "user_version") == 1
+
+
+def test_a_log_that_another_connection_is_bringing_in_is_left_to_it(path):
+    class AtWork:
+        def execute(self, _text):
+            return self
+
+        def fetchone(self):
+            return 1, -1, -1
+
+    storage = SQLiteStorage(path)
+    storage.write(inserting(make_item(1)))
+    assert keep_hidden_commits(path, AtWork()) is None
+    storage.close()

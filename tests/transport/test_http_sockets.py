@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import http.client
+import io
 import logging
 import os
 import socket
@@ -14,6 +16,7 @@ import textwrap
 import threading
 import time
 from contextlib import suppress
+from urllib.parse import urlsplit
 
 import attrs
 import pytest
@@ -26,6 +29,7 @@ from requests.adapters import HTTPAdapter
 from bytelyst_sync.errors import OfflineError, TransportError
 from bytelyst_sync.transport.base import Request, Transport
 from bytelyst_sync.transport.http import HttpTransport
+from bytelyst_sync.transport.line import Line
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -410,6 +414,178 @@ class TestKeepAlive:
         server = serve(script)
         transport.send(post(server.url, b'{"title": "x"}'))
         assert pieces[0].endswith(b'{"title": "x"}')
+
+
+WHOLE = b'HTTP/1.1 201 Created\r\nX-A: b\r\nContent-Length: 13\r\n\r\n[{"id": "a"}]'
+LOOKS = {
+    "content": lambda response: response.content,
+    "text": lambda response: response.text,
+    "json": lambda response: response.json(),
+    "raw": lambda response: response.raw.read(),
+    "raw in pieces": lambda response: [*response.raw.stream(5)],
+    "its head": lambda response: (
+        response.status_code,
+        response.reason,
+        dict(response.headers),
+        dict(response.raw.headers),
+        response.raw.version,
+        response.cookies.get_dict(),
+        response.is_redirect,
+        response.raw.length_remaining,
+        urlsplit(response.raw.geturl()).path,
+    ),
+    "where it came from": lambda response: response.raw.connection.sock.getpeername()[0],
+    "its original": lambda response: response.raw._original_response.msg["X-A"],
+}
+
+
+class TestOnePiece:
+    """An answer that came with the first receive is taken as it is; any other piece by piece."""
+
+    @pytest.mark.parametrize("look", LOOKS.values(), ids=LOOKS)
+    def test_hooks_see_the_same_in_either(self, serve, look):
+        seen = []
+
+        def session():
+            session = requests.Session()
+            session.hooks["response"].append(lambda response, **_: seen.append(look(response)))
+            return session
+
+        def in_two(peer):
+            peer.read_request()
+            peer.send(WHOLE[:-3])
+            time.sleep(0.1)
+            peer.send(WHOLE[-3:])
+            answers(OK)(peer)
+
+        for script in (answers(WHOLE, OK), in_two):
+            server = serve(script)
+            transport = HttpTransport(session_factory=session)
+            assert transport.send(post(server.url)).status == 201
+            transport.close()
+        assert seen[0] == seen[1]
+
+    def test_a_hook_may_put_another_body_in_its_place(self, serve):
+        def swap(response, **_):
+            response.raw = urllib3.HTTPResponse(io.BytesIO(b"{}"), preload_content=False)
+
+        def session():
+            session = requests.Session()
+            session.hooks["response"].append(swap)
+            return session
+
+        server = serve(answers(WHOLE))
+        transport = HttpTransport(session_factory=session)
+        assert transport.send(post(server.url)).body == b"{}"
+        transport.close()
+
+    @pytest.mark.parametrize("status", [102, 103, 199])
+    @pytest.mark.parametrize("pause", [0.0, 0.05])
+    def test_what_is_said_ahead_of_it_is_not_the_answer(self, transport, serve, status, pause):
+        ahead = f"HTTP/1.1 {status} Hint\r\nLink: </style.css>\r\n\r\n".encode()
+
+        def script(peer):
+            for _ in range(2):
+                peer.read_request()
+                peer.send(ahead * 2 if pause else ahead * 2 + WHOLE)
+                if pause:
+                    time.sleep(pause)
+                    peer.send(WHOLE)
+
+        server = serve(script)
+        for _ in range(2):
+            response = transport.send(post(server.url))
+            assert (response.status, response.body) == (201, b'[{"id": "a"}]')
+
+    def test_an_end_that_is_told_as_a_number(self):
+        """As TLS inside of TLS tells it, behind a proxy that is spoken to in TLS."""
+
+        class Ended(io.BytesIO):
+            def recv(self, _size):
+                return 0
+
+            def gettimeout(self):
+                return 1.0
+
+            def settimeout(self, _seconds):
+                pass
+
+            def makefile(self, *_, **__):
+                return io.BytesIO()
+
+        line = Line("127.0.0.1")
+        line.sock = Ended()
+        with pytest.raises(http.client.RemoteDisconnected):
+            line.answer("POST", "/", None, unwatched=True)
+
+    def test_what_came_first_earns_time_as_well(self, transport, serve):
+        head = b"HTTP/1.1 200 OK\r\nContent-Length: 8195\r\n\r\n"
+
+        def script(peer):
+            peer.read_request()
+            peer.send(head + bytes(8192))
+            for _ in range(3):
+                time.sleep(0.25)
+                peer.send(b"x")
+
+        server = serve(script)
+        response = transport.send(post(server.url, timeout=(3.0, 0.5)))
+        assert len(response.body) == 8195
+
+    @pytest.mark.parametrize("cut", [1, 20, len(WHOLE) - 15, len(WHOLE) - 13, len(WHOLE) - 1])
+    def test_wherever_it_is_cut(self, transport, serve, cut):
+        def script(peer):
+            for _ in range(2):
+                peer.read_request()
+                peer.send(WHOLE[:cut])
+                time.sleep(0.05)
+                peer.send(WHOLE[cut:])
+
+        server = serve(script)
+        for _ in range(2):
+            response = transport.send(post(server.url))
+            assert (response.status, response.body) == (201, b'[{"id": "a"}]')
+
+    def test_what_is_left_over_is_nobodys_answer(self, transport, serve):
+        def script(peer):
+            answers(WHOLE + b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n")(peer)
+            answers(OK)(peer)
+
+        server = serve(script, answers(OK))
+        assert transport.send(post(server.url)).body == b'[{"id": "a"}]'
+        assert transport.send(post(server.url)).body == b"{}"
+
+    def test_a_connection_that_is_to_be_closed_is(self, transport, serve):
+        closes = WHOLE.replace(b"X-A: b", b"Connection: close")
+        server = serve(answers(closes, closes), answers(OK))
+        assert transport.send(post(server.url)).body == b'[{"id": "a"}]'
+        assert transport.send(post(server.url)).body == b"{}"
+
+    def test_cookies_are_kept_and_sent(self, transport, serve):
+        baked = WHOLE.replace(b"X-A: b", b"Set-Cookie: a=b")
+        server = serve(answers(baked, OK))
+        transport.send(post(server.url))
+        transport.send(post(server.url))
+        assert "Cookie: a=b" in server.heard[1][0]
+
+    def test_what_is_encoded_is_decoded(self, transport, serve):
+        packed = gzip.compress(b"{}")
+        head = f"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: {len(packed)}\r\n\r\n"
+        server = serve(answers(head.encode() + packed, OK))
+        for _ in range(2):
+            assert transport.send(post(server.url)).body == b"{}"
+
+    def test_a_session_without_headers(self, serve):
+        def session():
+            session = requests.Session()
+            session.headers.clear()
+            return session
+
+        server = serve(answers(WHOLE))
+        transport = HttpTransport(session_factory=session)
+        request = Request("GET", server.url, {}, None, (3.0, 3.0), authorize=False)
+        assert transport.send(request).status == 201
+        transport.close()
 
 
 class TestBounds:

@@ -1,0 +1,75 @@
+"""One call of an engine, made again and again by a main thread that is interrupted, beside a worker
+that delivers.
+
+Prints one line of JSON: how often it was interrupted, what it was told is queued and did not
+arrive, and whether the engine came to rest and closed.
+"""
+
+import json
+import random
+import signal
+import sys
+import time
+
+from bytelyst_sync import EntityConfig, create_sync_engine
+from bytelyst_sync.transport.base import Response
+
+path, call, longest, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
+arrived, told = [], []
+
+
+class Instant:
+    """Takes everything at once."""
+
+    def send(self, request):
+        arrived.append(json.loads(request.body)["id"])
+        return Response(201, {}, request.body, request.url)
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+engine = create_sync_engine(
+    base_url="http://nowhere.invalid",
+    entities={"notes": EntityConfig("/notes", replica=False)},
+    storage=path,
+    durability="normal",
+    transport=Instant(),
+    probe=None,
+    exit_timeout=0,
+)
+
+
+def push(number):
+    engine.push("notes", {"id": str(number)})
+    told.append(str(number))
+
+
+calls = {"push": push, "resume": lambda _: engine.resume(), "flush": lambda _: engine.flush()}
+push(0)
+signal.signal(signal.SIGALRM, interrupt)
+interrupts = number = 0
+deadline = time.monotonic() + seconds
+while time.monotonic() < deadline:
+    number += 1
+    try:
+        try:
+            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.000005, longest))
+            calls[call](number)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        interrupts += 1
+    time.sleep(0.0003)
+signal.signal(signal.SIGALRM, signal.SIG_IGN)
+signal.setitimer(signal.ITIMER_REAL, 0)
+remaining = engine.flush(timeout=20).remaining
+found = {
+    "interrupts": interrupts,
+    "lost": len(set(told) - set(arrived)),
+    "doubled": len(arrived) - len(set(arrived)),
+    "remaining": remaining,
+    "closed": engine.close(),
+}
+sys.stdout.write(json.dumps(found) + "\n")
