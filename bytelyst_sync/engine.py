@@ -381,8 +381,7 @@ class SyncEngine:
     # --- behind it
 
     def _entity(self, name: str) -> Entity:
-        if self._closed:
-            self._check_open()
+        self._check_open()
         return self._entities.named(name)
 
     def _check_open(self) -> None:

@@ -90,11 +90,7 @@ def add(tx: Transaction, item: Item, links: list[Link], *, before: Item | None) 
     """Puts a new item behind ``before``, its record's last one."""
     for link in links:
         tx.insert(LINKS, link)
-    blocker = None
-    if before is not None:
-        blocker = before.seq
-    elif links:
-        blocker = _parent_in_queue(tx, item.seq, links)
+    blocker = before.seq if before is not None else _parent_in_queue(tx, item.seq, links)
     if blocker is not None:
         item = item._replace(lane=Lane.BLOCKED, blocker=blocker)
     tx.insert(ITEMS, item)

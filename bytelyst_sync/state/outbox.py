@@ -95,6 +95,7 @@ class Outbox:
         if self._max_length is not None:
             self._make_sure_of_room(tx, [new], self._max_length)
         seq = tx.next_number()
+        # as ``value``, without two calls of Python's; here and below
         effects.note("pushed", new.entity.name, new.operation._value_)
         links, data = references(tx, new.entity, new.data, seq)
         text = new.text if new.text is not None and data is new.data else dumps(data)
@@ -269,7 +270,7 @@ def _row(tx: Reader, new: Change, seq: int, item_id: str, text: str) -> Item:
         item_id,
         new.entity.name,
         new.key,
-        new.operation._value_,  # as ``value``, without two calls of Python's
+        new.operation._value_,
         text,
         new.now,
         turn=seq,

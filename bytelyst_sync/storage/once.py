@@ -7,6 +7,7 @@ iterator that somebody kept, must not be such a use.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from bytelyst_sync.errors import EngineClosedError, StorageError
@@ -45,7 +46,7 @@ class StorageOnce:
             return self._storage.write(work, then)
         finally:
             if self._closed:
-                self._storage.close()
+                self._close_again()
 
     def read(self, work: Callable[[Reader], T]) -> T:
         """As the port says."""
@@ -55,7 +56,11 @@ class StorageOnce:
             return self._storage.read(work)
         finally:
             if self._closed:
-                self._storage.close()
+                self._close_again()
+
+    def _close_again(self) -> None:
+        with suppress(StorageError):  # what was to be done is done
+            self._storage.close()
 
     def changes(self) -> object:
         """As the port says."""

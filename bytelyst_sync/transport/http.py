@@ -126,8 +126,9 @@ class HttpTransport:
             )
         prepared = prepare(request, url, session, self._auth, environment.netrc)
         if isinstance(prepared.headers, SentHeaders):  # else ``auth`` has put others there
-            hooked = prepared.hooks["response"] or session.hooks["response"]
-            prepared.headers.unwatched = not hooked and kind.send is requests.Session.send
+            hooked = prepared.hooks["response"] or session.hooks.get("response")
+            plain = getattr(session.send, "__func__", None) is requests.Session.send
+            prepared.headers.unwatched = plain and not hooked
         prepared.hooks["response"] += exchange.hooks
         return partial(
             session.send,

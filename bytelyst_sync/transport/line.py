@@ -153,7 +153,7 @@ class WholeAnswer(urllib3.HTTPResponse):
             request_method=asked,
         )
         self.content = content
-        self.length_remaining = None  # nothing is
+        self.length_remaining = None  # it is not read from here
 
 
 class Line(HTTPConnection):

@@ -16,6 +16,7 @@ import textwrap
 import threading
 import time
 from contextlib import suppress
+from functools import partial
 from urllib.parse import urlsplit
 
 import attrs
@@ -29,7 +30,8 @@ from requests.adapters import HTTPAdapter
 from bytelyst_sync.errors import OfflineError, TransportError
 from bytelyst_sync.transport.base import Request, Transport
 from bytelyst_sync.transport.http import HttpTransport
-from bytelyst_sync.transport.line import Line
+from bytelyst_sync.transport.line import Line, WholeAnswer
+from bytelyst_sync.transport.wire import WireAdapter
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -464,6 +466,37 @@ class TestOnePiece:
             assert transport.send(post(server.url)).status == 201
             transport.close()
         assert seen[0] == seen[1]
+
+    @pytest.mark.parametrize("place", ["nowhere", "subclass", "instance", "auth"])
+    def test_it_is_taken_at_once_where_nobody_looks(self, serve, monkeypatch, place):
+        kinds = []
+        build = WireAdapter.build_response
+
+        def spied(self, request, response):
+            kinds.append(type(response))
+            return build(self, request, response)
+
+        class Own(requests.Session):
+            def send(self, request, **options):
+                return super().send(request, **options)
+
+        def looking(request):
+            request.register_hook("response", lambda response, **_: None)
+            return request
+
+        def session():
+            session = Own() if place == "subclass" else requests.Session()
+            if place == "instance":
+                session.send = partial(session.send)
+            return session
+
+        monkeypatch.setattr(WireAdapter, "build_response", spied)
+        server = serve(answers(WHOLE))
+        auth = looking if place == "auth" else None
+        transport = HttpTransport(auth=auth, session_factory=session)
+        assert transport.send(post(server.url)).body == b'[{"id": "a"}]'
+        transport.close()
+        assert kinds == [WholeAnswer if place == "nowhere" else urllib3.HTTPResponse]
 
     def test_a_hook_may_put_another_body_in_its_place(self, serve):
         def swap(response, **_):
