@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable
 
 from bytelyst_sync.clock import FOREVER_S, Clock
-from bytelyst_sync.errors import AuthError, EngineClosedError, StorageError
+from bytelyst_sync.errors import AuthError, StorageError
 from bytelyst_sync.flows.chores import Chores
 from bytelyst_sync.flows.connectivity import Connectivity, Step
 from bytelyst_sync.flows.credentials import Refusal
@@ -28,7 +28,7 @@ from bytelyst_sync.flows.lookout import Lookout
 from bytelyst_sync.flows.origin import OriginPause
 from bytelyst_sync.flows.status import StatusBoard
 from bytelyst_sync.flows.telling import log_raised
-from bytelyst_sync.flows.tickets import Ticket
+from bytelyst_sync.flows.tickets import Ticket, Tickets
 from bytelyst_sync.model import SyncStatus
 from bytelyst_sync.state.claims import Claims
 from bytelyst_sync.state.effects import Effects
@@ -81,7 +81,7 @@ class Worker:
         self._closing = False
         self._paused = False
         self._heard: bool | None = None
-        self._tickets: list[Ticket] = []
+        self._tickets = Tickets()
         self._thread: threading.Thread | None = None
         self._after_exit: Callable[[], None] | None = None
         self._hindered = False
@@ -130,21 +130,16 @@ class Worker:
 
         ``EngineClosedError`` once the worker is told to end: nobody would finish the ticket.
         """
-        with self._lock:
-            if self._closing:
-                raise EngineClosedError("the engine was closed; make a new one")
-            self._tickets.append(ticket)
+        self._tickets.add(ticket)
         self.wake()
 
     def drop(self, ticket: Ticket) -> None:
         """A flush no longer waits."""
-        with self._lock:
-            if ticket in self._tickets:
-                self._tickets.remove(ticket)
+        self._tickets.drop(ticket)
 
     def count(self, effects: Effects) -> None:
         """What a commit of the deliverer did counts for every flush that waits."""
-        for ticket in self._open_tickets():
+        for ticket in self._tickets.all():
             ticket.count(effects)
 
     def pause(self, paused: bool) -> None:
@@ -173,11 +168,13 @@ class Worker:
 
     def close(self, timeout: float, after_exit: Callable[[], None]) -> bool:
         """Stops the thread; true if it ended in time. Else it calls ``after_exit`` when it does."""
+        self._tickets.close()
         with self._lock:
             self._closing = True
             self._news.notify_all()
             thread = self._thread
         if thread is None:
+            self._tickets.finish_all(offline=not self._connectivity.online)
             return True
         if thread is not threading.current_thread():
             thread.join(timeout)
@@ -232,9 +229,7 @@ class Worker:
         self._board.note_error(str(error) or type(error).__name__)
         with contextlib.suppress(StorageError):
             self._settle_status()
-        for ticket in self._open_tickets():
-            self.drop(ticket)
-            ticket.finish(offline=False, error=error)
+        self._tickets.finish_all(offline=False, error=error)
 
     def _wind_up(self) -> None:
         """The thread's last acts: nothing claimed stays so, nobody waits in vain."""
@@ -244,9 +239,7 @@ class Worker:
             message = "what was being sent could not be settled; the next start will"
             log_raised(logger, error, message)
         finally:
-            for ticket in self._open_tickets():
-                self.drop(ticket)
-                ticket.finish(offline=not self._connectivity.online)
+            self._tickets.finish_all(offline=not self._connectivity.online)
             with self._lock:
                 self._thread = None
                 after_exit = self._after_exit
@@ -322,7 +315,7 @@ class Worker:
 
         A flush that was not seen before asks the network and the credentials again, once.
         """
-        tickets = self._open_tickets()
+        tickets = self._tickets.all()
         asked = any(not ticket.seen for ticket in tickets)
         for ticket in tickets:
             ticket.seen = True
@@ -340,7 +333,7 @@ class Worker:
 
     def _may_send(self) -> bool:
         """The same, cheaply, between two slices."""
-        return self._may_fetch() and (self._auto_flush or bool(self._open_tickets()))
+        return self._may_fetch() and (self._auto_flush or bool(self._tickets))
 
     def _may_fetch(self) -> bool:
         return (
@@ -395,16 +388,12 @@ class Worker:
 
     # --- tickets and status
 
-    def _open_tickets(self) -> list[Ticket]:
-        with self._lock:
-            return list(self._tickets)
-
     def _is_done(self, ticket: Ticket) -> bool:
         """Nothing that was queued at the flush's call can be sent, or is being sent."""
         return not self._storage.read(lambda tx: self._claims.busy_up_to(tx, ticket.upto))
 
     def _finish(self, done: Callable[[Ticket], bool]) -> None:
-        for ticket in self._open_tickets():
+        for ticket in self._tickets.all():
             if done(ticket):
                 self._settle_status()
                 self.drop(ticket)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 from freezegun import freeze_time
 
-from bytelyst_sync import EntityConfig, ItemState, SyncStatus
+from bytelyst_sync import EntityConfig, ItemState, SyncStatus, create_sync_engine
 from bytelyst_sync.testing import Reply, Stall, SyncServer
 from bytelyst_sync.testing.raw import refuse_port
 
@@ -575,3 +575,23 @@ def test_a_flush_that_waits_is_ended_by_close(make, tmp_path):
         assert engine.close(timeout=5) is True
         waiting.join(5)
         assert not waiting.is_alive()
+
+
+def test_a_flush_does_not_wait_for_a_worker_that_will_not_come(tmp_path):
+    engine = create_sync_engine(
+        base_url="http://nowhere.invalid",
+        entities={"notes": "/notes"},
+        storage=tmp_path / "queue.db",
+        probe=None,
+        exit_timeout=0,
+    )
+    worker = engine._running().worker
+    worker.start = lambda: None  # the engine closes before its thread has begun
+    thread = threading.Thread(target=engine.flush)
+    thread.start()
+    deadline = time.monotonic() + 10
+    while not worker._tickets and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert engine.close()
+    thread.join(10)
+    assert not thread.is_alive()
