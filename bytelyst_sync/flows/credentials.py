@@ -35,7 +35,7 @@ class Credentials:
     def __init__(self, provider: Callable[[], Any] | None) -> None:
         self._provider = provider
         self._lock = threading.Lock()
-        self._asked = threading.Condition(self._lock)
+        self._asked = threading.Condition(self._lock)  # never entered itself, see ``Worker``
         self._token: str | None = None
         self._refused: str | None = None
         self._asking = False

@@ -46,7 +46,7 @@ class Notifier:
     def __init__(self, name: str) -> None:
         self._name = name
         self._lock = threading.Lock()
-        self._changed = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)  # never entered itself, see ``Worker``
         self._notes: deque[Callable[[], None]] = deque()
         self._thread: threading.Thread | None = None
         self._busy = False

@@ -24,7 +24,7 @@ class Outcomes:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._added = threading.Condition(self._lock)
+        self._added = threading.Condition(self._lock)  # never entered itself, see ``Worker``
         self._states: OrderedDict[int, ItemState] = OrderedDict()
         self._moved: OrderedDict[int, int] = OrderedDict()
         self._generation = 0

@@ -6,10 +6,9 @@ arrive, and whether the engine came to rest and closed.
 """
 
 import json
-import random
-import signal
 import sys
-import time
+
+from interrupting import call_interrupted
 
 from bytelyst_sync import EntityConfig, create_sync_engine
 from bytelyst_sync.transport.base import Response
@@ -24,10 +23,6 @@ class Instant:
     def send(self, request):
         arrived.append(json.loads(request.body)["id"])
         return Response(201, {}, request.body, request.url)
-
-
-def interrupt(*_):
-    raise KeyboardInterrupt
 
 
 engine = create_sync_engine(
@@ -48,22 +43,9 @@ def push(number):
 
 calls = {"push": push, "resume": lambda _: engine.resume(), "flush": lambda _: engine.flush()}
 push(0)
-signal.signal(signal.SIGALRM, interrupt)
-interrupts = number = 0
-deadline = time.monotonic() + seconds
-while time.monotonic() < deadline:
-    number += 1
-    try:
-        try:
-            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.000005, longest))
-            calls[call](number)
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    except KeyboardInterrupt:
-        interrupts += 1
-    time.sleep(0.0003)
-signal.signal(signal.SIGALRM, signal.SIG_IGN)
-signal.setitimer(signal.ITIMER_REAL, 0)
+interrupts = call_interrupted(
+    calls[call], seconds=seconds, least_s=0.000005, longest_s=longest, rest_s=0.0003
+)
 remaining = engine.flush(timeout=20).remaining
 found = {
     "interrupts": interrupts,

@@ -5,12 +5,11 @@ were told and what the store holds.
 """
 
 import json
-import random
-import signal
 import sys
 import threading
-import time
 from collections import Counter
+
+from interrupting import call_interrupted
 
 from bytelyst_sync import SQLiteStorage
 from bytelyst_sync.storage.schema import ITEMS
@@ -39,31 +38,17 @@ def pushing(name):
         told[f"{name}-{count}"] = 1
 
 
-def interrupt(*_):
-    raise KeyboardInterrupt
+def push_and_tell(number):
+    push(f"main-{number}")
+    told[f"main-{number}"] = 1
 
 
 push("first")
 threads = [threading.Thread(target=pushing, args=(name,), daemon=True) for name in range(7)]
 for thread in threads:
     thread.start()
-signal.signal(signal.SIGALRM, interrupt)
-interrupts = count = 0
-deadline = time.monotonic() + seconds
-while time.monotonic() < deadline:
-    count += 1
-    try:
-        try:
-            longest = 0.004 if durability == "full" else 0.0012
-            signal.setitimer(signal.ITIMER_REAL, random.uniform(0.00002, longest))
-            push(f"main-{count}")
-            told[f"main-{count}"] = 1
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-    except KeyboardInterrupt:
-        interrupts += 1
-signal.signal(signal.SIGALRM, signal.SIG_IGN)
-signal.setitimer(signal.ITIMER_REAL, 0)
+longest_s = 0.004 if durability == "full" else 0.0012
+interrupts = call_interrupted(push_and_tell, seconds=seconds, least_s=0.00002, longest_s=longest_s)
 stop.set()
 for thread in threads:
     thread.join(20)

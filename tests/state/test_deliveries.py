@@ -127,3 +127,17 @@ def test_many_together_are_the_same_as_one_by_one(make_queue, pushes, held, answ
         queue.run(partial(settle, queue, sent))
         seen.append((content(queue), heard(queue.effects)))
     assert seen[1] == seen[0]
+
+
+def test_what_an_item_referred_to_goes_with_it(make_queue):
+    queue = make_queue(**ENTITIES)
+    queue.push("projects", {"id": "1"})
+    queue.push("tasks", {"id": "2", "project": "1"})
+    queue.push("notes", {"id": "3"})
+    linked = []
+    while claims := queue.claim(9):
+        linked.append(len(queue.rows(LINKS)))
+        sent = [(claim, answer_to(claim, Meaning.DELIVERED, None, None)) for claim in claims]
+        queue.run(partial(together, queue, sent))
+    assert linked == [1, 1]
+    assert queue.rows(LINKS) == queue.rows(ITEMS) == []
