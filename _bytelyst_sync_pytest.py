@@ -1,4 +1,4 @@
-"""The pytest plugin of bytelyst_sync: two fixtures, found through the entry point ``pytest11``.
+"""The pytest plugin of bytelyst_sync: its fixtures, found through the entry point ``pytest11``.
 
 A module of its own, beside the package: pytest imports it at every start, in every project that
 has the package installed, and before coverage measures anything. So it imports nothing of the
@@ -7,21 +7,31 @@ package but inside of a fixture that is used.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
-    from bytelyst_sync.testing import EngineFactory, SyncServer
+    from bytelyst_sync.testing import EngineFactory, FaultProxy, SyncServer
 
 
 @pytest.fixture
-def sync_server() -> Iterator[SyncServer]:
+def sync_server_settings() -> dict[str, Any]:
+    """The settings of ``sync_server``; a fixture of your own with this name gives other ones.
+
+    ``{"dialect": CONFIG.dialect, "entities": CONFIG.entities}`` makes it speak as your API does.
+    """
+    return {}
+
+
+@pytest.fixture
+def sync_server(sync_server_settings: dict[str, Any]) -> Iterator[SyncServer]:
     """A REST API on loopback that the test can inspect, change and break."""
     from bytelyst_sync.testing import SyncServer  # noqa: PLC0415 - see above
 
-    with SyncServer() as server:
+    with SyncServer(**sync_server_settings) as server:
         yield server
 
 
@@ -36,3 +46,19 @@ def sync_engine(sync_server: SyncServer) -> Iterator[EngineFactory]:
 
     with EngineFactory(sync_server.url) as make:
         yield make
+
+
+@pytest.fixture
+def fault_proxy() -> Iterator[Callable[..., FaultProxy]]:
+    """Starts a proxy with faults on demand before a server of your own, and stops it at the end.
+
+    ``fault_proxy("http://127.0.0.1:8000/api")``; the settings of ``FaultProxy`` may be given too.
+    """
+    from bytelyst_sync.testing import FaultProxy  # noqa: PLC0415 - see above
+
+    with ExitStack() as running:
+
+        def start(target: str, **settings: Any) -> FaultProxy:
+            return running.enter_context(FaultProxy(target, **settings))
+
+        yield start

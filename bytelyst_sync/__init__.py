@@ -1,19 +1,16 @@
-"""Offline-first sync: pushes are durable at once, delivered in order, once, when the network is
-there.
+"""Offline-first sync: a durable queue of changes, delivered to a REST API in order.
 
-The heavy parts (``requests``, ``sqlite3``) are loaded with the first engine, not with the import.
+Settings are loaded at the first use of one of their classes, ``requests`` and ``sqlite3`` with the
+first engine, not with the import.
 """
 
 from __future__ import annotations
 
 import logging
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from bytelyst_sync.batch import BatchFormat
-from bytelyst_sync.config import EntityConfig, SyncConfig
-from bytelyst_sync.dialect import Dialect
 from bytelyst_sync.errors import (
+    AccountMismatchError,
     AuthError,
     ConfigError,
     EngineClosedError,
@@ -21,6 +18,7 @@ from bytelyst_sync.errors import (
     OfflineError,
     QueueFullError,
     RecordDeletedError,
+    RecordExistsError,
     RejectedError,
     StorageCorruptError,
     StorageError,
@@ -29,31 +27,51 @@ from bytelyst_sync.errors import (
     SyncError,
     TransportError,
     UnknownEntityError,
+    UnsentChangesError,
 )
+from bytelyst_sync.http.transport import Request, Response, Transport
 from bytelyst_sync.model import (
     Conflict,
     ConflictStrategy,
     ItemState,
+    Problem,
     RecordChange,
+    RecordView,
     SyncItem,
     SyncOperation,
     SyncResult,
     SyncStatus,
     SyncStatusInfo,
+    ViewState,
 )
 from bytelyst_sync.storage.base import Storage
+from bytelyst_sync.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from bytelyst_sync.engine import SyncEngine, create_sync_engine
-    from bytelyst_sync.probes import HttpProbe, TcpProbe
-    from bytelyst_sync.storage.encrypted import EncryptedStorage
-    from bytelyst_sync.storage.memory import MemoryStorage
-    from bytelyst_sync.storage.sqlite import SQLiteStorage
-    from bytelyst_sync.telemetry import SyncStats, TelemetryEvent
-
-__version__ = "0.1.0"
+    from bytelyst_sync.config import (
+        BatchFormat,
+        Dialect,
+        EngineSettings,
+        EntityConfig,
+        RemoteCommands,
+        SyncConfig,
+    )
+    from bytelyst_sync.on_demand import (
+        EncryptedStorage,
+        HttpProbe,
+        LmdbStorage,
+        MemoryStorage,
+        SQLiteStorage,
+        SyncEngine,
+        SyncStats,
+        TcpProbe,
+        TelemetryEvent,
+        Urllib3Transport,
+        create_sync_engine,
+    )
 
 __all__ = [
+    "AccountMismatchError",
     "AuthError",
     "BatchFormat",
     "ConfigError",
@@ -62,16 +80,24 @@ __all__ = [
     "Dialect",
     "EncryptedStorage",
     "EngineClosedError",
+    "EngineSettings",
     "EntityConfig",
     "HttpProbe",
     "InvalidDataError",
     "ItemState",
+    "LmdbStorage",
     "MemoryStorage",
     "OfflineError",
+    "Problem",
     "QueueFullError",
     "RecordChange",
     "RecordDeletedError",
+    "RecordExistsError",
+    "RecordView",
     "RejectedError",
+    "RemoteCommands",
+    "Request",
+    "Response",
     "SQLiteStorage",
     "Storage",
     "StorageCorruptError",
@@ -89,33 +115,33 @@ __all__ = [
     "SyncStatusInfo",
     "TcpProbe",
     "TelemetryEvent",
+    "Transport",
     "TransportError",
     "UnknownEntityError",
+    "UnsentChangesError",
+    "Urllib3Transport",
+    "ViewState",
     "create_sync_engine",
 ]
 
-_LAZY = {
-    "SyncEngine": "bytelyst_sync.engine",
-    "create_sync_engine": "bytelyst_sync.engine",
-    "MemoryStorage": "bytelyst_sync.storage.memory",
-    "SQLiteStorage": "bytelyst_sync.storage.sqlite",
-    "EncryptedStorage": "bytelyst_sync.storage.encrypted",
-    "HttpProbe": "bytelyst_sync.probes",
-    "SyncStats": "bytelyst_sync.telemetry",
-    "TelemetryEvent": "bytelyst_sync.telemetry",
-    "TcpProbe": "bytelyst_sync.probes",
-}
-
 logging.getLogger("bytelyst_sync").addHandler(logging.NullHandler())
 
+if not TYPE_CHECKING:
 
-def __getattr__(name: str) -> Any:
-    """Loads what is heavy when it is first asked for (PEP 562)."""
-    if name in _LAZY:
-        value = getattr(import_module(_LAZY[name]), name)
+    def __getattr__(name: str) -> object:
+        """Loads settings, and what needs ``requests`` or ``sqlite3``, at first use (PEP 562)."""
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from bytelyst_sync import config  # noqa: PLC0415 - it makes the import slow
+
+        if name in config.__all__:
+            value = getattr(config, name)
+        else:
+            from bytelyst_sync import on_demand  # noqa: PLC0415 - it makes the import slow
+
+            value = getattr(on_demand, name)
         globals()[name] = value
         return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

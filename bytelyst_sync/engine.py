@@ -1,71 +1,82 @@
-"""The facade: every public call, thin. What it does is decided below.
+"""The public calls of an engine, thin: arguments are checked here, the work is done below.
 
 It is as long as the public interface: a docstring and a line or two for each call.
 """
 
 from __future__ import annotations
 
-import logging
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
-from bytelyst_sync import syncing
-from bytelyst_sync.clock import Clock, SystemClock, patience
-from bytelyst_sync.config import SyncConfig
-from bytelyst_sync.entity import Entity, at_least_once, compile_entities
-from bytelyst_sync.errors import EngineClosedError, InvalidDataError
-from bytelyst_sync.flows.asking import checked_answer, conflict_number
-from bytelyst_sync.flows.lifecycle import register
-from bytelyst_sync.flows.notifier import in_callback
-from bytelyst_sync.flows.observer import Observer
-from bytelyst_sync.flows.status import StatusBoard, Tally
-from bytelyst_sync.flows.tickets import Ticket
-from bytelyst_sync.flows.transactions import Buffer
+from bytelyst_sync import blocking_calls
+from bytelyst_sync.clock import booted_at
+from bytelyst_sync.config.entity import at_least_once, overtaken_by_late_requests
+from bytelyst_sync.config.settings import SyncConfig
+from bytelyst_sync.engine_core import EngineCore
+from bytelyst_sync.errors import InvalidDataError
+from bytelyst_sync.events.conflict_callbacks import checked_answer, conflict_number
+from bytelyst_sync.events.telemetry import SyncStats
+from bytelyst_sync.interrupts import interrupted_function, refuse_interrupts
 from bytelyst_sync.model import (
     Conflict,
     ItemState,
+    Json,
+    OperationName,
     RecordChange,
+    RecordData,
+    RecordView,
     SyncItem,
     SyncOperation,
     SyncResult,
-    SyncStatus,
     SyncStatusInfo,
 )
+from bytelyst_sync.process_hooks import register
+from bytelyst_sync.pull.reupload import reupload
+from bytelyst_sync.queue.control import repaired_by
+from bytelyst_sync.queue.push_request import (
+    Expires,
+    PushRequest,
+    as_operation,
+    checked_expiry,
+    checked_key,
+)
+from bytelyst_sync.queue.transactions import open_transaction
+from bytelyst_sync.replica.queries import Query, compile_query, conflict_rows, queued_items
+from bytelyst_sync.replica.view import look_up
+from bytelyst_sync.rules.encode import encode
 from bytelyst_sync.rules.ids import record_key
-from bytelyst_sync.rules.prepare import as_operation
 from bytelyst_sync.runtime import Runtime
-from bytelyst_sync.state.changes import Change
-from bytelyst_sync.state.effects import Effects, as_conflict, as_sync_item
-from bytelyst_sync.state.reading import conflict_rows, queued_items, view_records
-from bytelyst_sync.state.replica import canonical_key, view
-from bytelyst_sync.state.triage import repaired_by
-from bytelyst_sync.storage.base import Transaction
+from bytelyst_sync.safe_logging import SafeLogger
+from bytelyst_sync.state.commit_effects import as_conflict, as_sync_item
+from bytelyst_sync.state.unit_of_work import UnitOfWork
+from bytelyst_sync.storage.base import SharedStorage
 from bytelyst_sync.storage.schema import CONFLICTS
-from bytelyst_sync.telemetry import SyncStats
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
 
-__all__ = ["SyncEngine", "create_sync_engine"]
+    from bytelyst_sync.aio import AsyncEngine
+    from bytelyst_sync.config.keywords import EngineSettings
 
-logger = logging.getLogger("bytelyst_sync")
-T = TypeVar("T")
-Json = dict[str, Any]
+__all__ = ["SyncEngine", "core_of", "create_sync_engine"]
+
+logger = SafeLogger("bytelyst_sync")
+Unsubscribe = Callable[[], None]
+ItemIds = str | SyncItem | Iterable[str | SyncItem]
+_CreateOrUpdate = Literal["create", "update", SyncOperation.CREATE, SyncOperation.UPDATE]
+WhereArgument = Mapping[str, Any] | Callable[[Json], Any] | None
 
 
-class _Local(threading.local):
-    """What one thread has open."""
-
-    buffer: Buffer | None = None
-
-
+@refuse_interrupts
 class SyncEngine:
-    """Keeps a program working when the network does not (SPEC §1).
+    """Keeps a program working when the network does not.
 
     Every method may be called from any thread, also from callbacks. Use it as a context manager,
-    or call ``close``. A call after ``close`` raises ``EngineClosedError``.
+    or call ``close``. A call after ``close`` raises ``EngineClosedError``. An engine that is
+    dropped without ``close`` warns (``ResourceWarning``) and stops.
     """
 
     def __init__(self, config: SyncConfig) -> None:
@@ -75,27 +86,29 @@ class SyncEngine:
                 "create_sync_engine(...) takes the settings as keywords"
             )
         self.config = config
-        self._clock: Clock = config.clock or SystemClock()
-        self._entities = compile_entities(config)
-        self._observer = Observer(config.telemetry, self._clock)
-        self._board = StatusBoard(self._clock, self._tally, self._observer)
-        self._lock = threading.Lock()
-        """Guards ``_runtime`` and ``_closed`` for the length of an assignment."""
-        self._runtime: Runtime | None = None
-        self._closed = False
-        self._last_flush: Ticket | None = None
-        self._local = _Local()
-        register(self)
-        for name in at_least_once(self._entities):
+        self._core = EngineCore(config)
+        self._callbacks = self._core.board.entrust_subscribers()
+        register(self._core)
+        for name in at_least_once(self._core.entities):
             logger.warning(
                 "%s: the server gives the ids and knows no idempotency keys: a create whose "
                 "answer is lost is made twice (delivery is at least once)",
                 name,
             )
+        if isinstance(config.storage, SharedStorage):
+            self._warn_of_late_requests()
+
+    def _warn_of_late_requests(self) -> None:
+        for name in overtaken_by_late_requests(self._core.entities):
+            logger.warning(
+                "%s: the server knows neither idempotency keys nor versions: a request that a "
+                "frozen worker sends after another one took its item over may undo later changes",
+                name,
+            )
 
     def __repr__(self) -> str:
-        names = ", ".join(self._entities)
-        return f"<SyncEngine {self.config.base_url} [{names}] {self._board.status}>"
+        names = ", ".join(self._core.entities)
+        return f"<SyncEngine {self.config.base_url} [{names}] {self._core.board.status}>"
 
     def __enter__(self) -> Self:
         self.start()
@@ -104,114 +117,171 @@ class SyncEngine:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # --- life
+    def __del__(self) -> None:
+        core: EngineCore | None = getattr(self, "_core", None)
+        if core is None or core.closed or not core.started or sys.is_finalizing():
+            return
+        core.drop()
+        warnings.warn(
+            f"{self!r} was dropped without close(): it flushes once and stops",
+            ResourceWarning,
+            source=self,
+            stacklevel=2,
+        )
+
+    # --- start and close
 
     def start(self) -> None:
         """Starts the worker, which the first push, flush or pull would do as well. Idempotent."""
-        self._running().wake()
+        self._core.running().wake()
 
     def close(self, timeout: float = 5.0) -> bool:
         """Stops the worker within ``timeout`` seconds and leaves the rest queued. Idempotent.
 
         False if a request under way did not end in time; the store is then closed when it does.
-        From a callback it asks the worker to stop and does not wait.
+        In a callback, or in a signal handler that interrupted the package, it does not wait.
         """
-        return self._close(timeout, least=0.1)
+        if interrupted_function(sys._getframe(1), requests=True) is not None:  # noqa: SLF001
+            self._core.close_elsewhere()
+            return False
+        return self._core.close(timeout)
 
-    def _close(self, timeout: float, least: float) -> bool:
-        """``least`` is how long each part is waited for when the time is over, in seconds."""
-        deadline = self._clock.monotonic() + patience(timeout)
-        with self._lock:
-            self._closed = True
-            runtime = self._runtime
+    def sign_out(self, wipe: bool = True, force: bool = False) -> None:
+        """Ends the account's session and closes the engine.
 
-        def left() -> float:
-            return 0.0 if in_callback() else max(least, deadline - self._clock.monotonic())
-
-        stopped = True if runtime is None else runtime.close(left)
-        self._board.change(SyncStatus.CLOSED)
-        self._board.notifier.close(left())
-        self._observer.close(left())
-        return stopped
+        Waits up to 5 s for requests under way. Raises ``UnsentChangesError`` if changes were not
+        accepted by the server, unless ``force``; the engine then goes on. ``wipe`` deletes the
+        local view, the queue, cursors, conflicts, keys and copies that were set aside, also from
+        free pages and logs; the next account may use the store. Without it the store stays this
+        account's. From another engine on the store, later calls raise ``AccountMismatchError``.
+        """
+        with self._core.blocking("sign_out()"):
+            self._core.sign_out(wipe=wipe, force=force)
 
     def pause(self) -> None:
-        """The worker sends nothing more; pushes still land."""
-        runtime = self._running()
-        self._board.paused = True
+        """Stops sending. Pushes are still queued."""
+        runtime = self._core.running()
+        self._core.board.paused = True
         runtime.worker.pause(True)
 
     def resume(self) -> None:
-        """Goes on, also after refused credentials."""
-        runtime = self._running()
-        self._board.paused = False
-        runtime.refusal.lift()
+        """Continues sending, also after refused credentials."""
+        runtime = self._core.running()
+        self._core.board.paused = False
+        runtime.auth_hold.lift()
         runtime.worker.pause(False)
         runtime.wake()
 
     # --- changes
 
+    @overload
     def push(
-        self, entity: str, data: Any, operation: str | SyncOperation = SyncOperation.CREATE
+        self,
+        entity: str,
+        data: RecordData,
+        operation: _CreateOrUpdate = "create",
+        key: str | None = None,
+        expires: Expires | None = None,
+    ) -> SyncItem: ...
+    @overload
+    def push(
+        self,
+        entity: str,
+        data: RecordData,
+        operation: OperationName,
+        key: str | None = None,
+        expires: Expires | None = None,
+    ) -> SyncItem | None: ...
+    def push(
+        self,
+        entity: str,
+        data: RecordData,
+        operation: OperationName = "create",
+        key: str | None = None,
+        expires: Expires | None = None,
     ) -> SyncItem | None:
         """Queues a change; it is durable when this returns. Never touches the network.
 
-        Returns the queued item, or ``None`` where it cancelled a queued create. Raises
-        ``UnknownEntityError``, ``InvalidDataError`` (with the path), ``RecordDeletedError``,
+        Returns the queued item, or ``None`` where a delete cancelled a queued create. A create of a
+        record that the server is known to hold is queued as an update of these fields.
+
+        ``key`` is the caller's own idempotency key: a second push with the same key and data queues
+        nothing and returns the item of the first one. ``expires`` (a ``timedelta``, seconds, or an
+        aware ``datetime``) is the time after which the change is not sent, but fails.
+
+        Raises ``UnknownEntityError``, ``InvalidDataError`` (with the path), ``RecordDeletedError``,
         ``QueueFullError``, ``StorageError``; nothing is queued then.
         """
-        verb = as_operation(operation)
-        change = Change.of(self._entity(entity), verb, data, self._clock.wall())
-        buffer = self._buffer()
-        if buffer is not None:
-            return buffer.add(change)
-        return self._write(lambda tx, effects, run: run.outbox.push(tx, change, effects))
+        request = self._request(entity, data, operation)
+        if key is not None or expires is not None:
+            request = request._replace(
+                key=None if key is None else checked_key(key),
+                expires=None if expires is None else checked_expiry(expires, request.now),
+            )
+        return self._core.push([request])[0]
+
+    def create(self, entity: str, data: RecordData, key: str | None = None) -> SyncItem:
+        """Queues the create of a record that is not in the local view.
+
+        Raises ``RecordExistsError`` if it is, and what ``push`` raises.
+        """
+        request = self._request(entity, data, SyncOperation.CREATE)
+        named = None if key is None else checked_key(key)
+        return self._item(request._replace(call="create", key=named))
+
+    def update(self, entity: str, record_id: str | int, fields: RecordData) -> SyncItem:
+        """Queues a change of these fields of a record. Raises what ``push`` raises."""
+        known = self._core.entity(entity)
+        data = encode(fields, entity, known.json_default)
+        return self.push(entity, {**data, known.id_field: record_id}, "update")
+
+    def save(self, entity: str, data: RecordData) -> SyncItem:
+        """Queues an update of the record if the local view holds it, else its create.
+
+        Raises what ``push`` raises.
+        """
+        request = self._request(entity, data, SyncOperation.CREATE)
+        return self._item(request._replace(call="save"))
 
     def push_many(
-        self,
-        entity: str,
-        rows: Iterable[Any],
-        operation: str | SyncOperation = SyncOperation.CREATE,
+        self, entity: str, rows: Iterable[RecordData], operation: OperationName = "create"
     ) -> list[SyncItem]:
-        """The same for many in one commit, all or nothing.
+        """Queues the same operation for many rows in one commit: all of them, or none.
 
-        Rows that cancelled a queued create have no item, and are left out of the list.
+        A delete that cancelled a queued create has no item in the list.
         """
         verb = as_operation(operation)
-        found, now = self._entity(entity), self._clock.wall()
-        changes = [Change.of(found, verb, data, now) for data in rows]
-        buffer = self._buffer()
-        if buffer is not None:
-            made = [buffer.add(change) for change in changes]
-        else:
-            made = self._write(lambda tx, effects, run: run.outbox.push_many(tx, changes, effects))
-        return [item for item in made if item is not None]
+        known, clock = self._core.entity(entity), self._core.clock
+        now = clock.wall()
+        booted = booted_at(clock, now)
+        requests = [PushRequest.of(known, verb, data, now, booted) for data in rows]
+        return [item for item in self._core.push(requests) if item is not None]
 
     def delete(self, entity: str, record_id: str | int) -> SyncItem | None:
         """Queues a delete."""
-        field = self._entity(entity).id_field
-        return self.push(entity, {field: record_id}, SyncOperation.DELETE)
+        field = self._core.entity(entity).id_field
+        return self.push(entity, {field: record_id}, "delete")
 
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Every push of this thread inside commits together on exit, or not at all on an
-        exception; across entities. Inner transactions join the outer one.
+    def transaction(self) -> AbstractContextManager[None]:
+        """Everything that is pushed or cancelled inside commits together at the end of the block,
+        or not at all on an exception; across entities. Inner transactions join the outer one.
+
+        It belongs to the asyncio task, or else the thread, that opened it: pushes of others are
+        committed on their own. Left by another one, it raises ``SyncError`` and queues nothing.
         """
-        if self._buffer() is not None:
-            yield
-            return
-        runtime = self._running()
-        buffer = Buffer(runtime.outbox, runtime.storage)
-        self._local.buffer = buffer
-        try:
-            yield
-        finally:
-            self._local.buffer = None
-        if buffer.changes:
-            self._write(lambda tx, effects, _: buffer.commit(tx, effects))
-            buffer.committed()
+        return self._core.transaction()
 
-    def _buffer(self) -> Buffer | None:
-        return self._local.buffer
+    def _request(self, entity: str, data: RecordData, operation: OperationName) -> PushRequest:
+        core = self._core
+        known = core.entities.get(entity) if isinstance(entity, str) else None
+        known = known or core.entity(entity)
+        now = core.clock.wall()
+        booted = booted_at(core.clock, now) if known.compares_times else None
+        return PushRequest.of(known, operation, data, now, booted)
+
+    def _item(self, request: PushRequest) -> SyncItem:
+        # only a delete has no item
+        return cast("SyncItem", self._core.push([request])[0])
 
     # --- delivery
 
@@ -222,236 +292,246 @@ class SyncEngine:
         offline, it probes once at once. ``timeout`` is in seconds. From a callback it starts the
         work and returns what is known. Raises ``StorageError`` if the store is broken.
         """
-        return syncing.flush(self._running(), timeout)
+        with self._core.blocking("flush()") as runtime:
+            return blocking_calls.flush(runtime, timeout)
 
     def pull(self, entity: str | None = None, timeout: float | None = None) -> SyncResult:
         """Fetches what others changed, of one entity or of all, and applies it page by page.
 
         ``timeout`` is in seconds. From a callback it starts the work and returns.
         """
-        names = list(self._entities) if entity is None else [self._entity(entity).name]
-        return syncing.pull(self._running(), names, timeout)
+        names = list(self._core.entities) if entity is None else [self._core.entity(entity).name]
+        with self._core.blocking("pull()") as runtime:
+            return blocking_calls.pull(runtime, names, timeout)
 
     def full_sync(self, timeout: float | None = None) -> SyncResult:
         """Flush, then pull, then flush what conflict resolution queued."""
-        return syncing.full_sync(self._running(), list(self._entities), timeout)
+        with self._core.blocking("full_sync()") as runtime:
+            return blocking_calls.full_sync(runtime, list(self._core.entities), timeout)
 
-    def reconcile(self, entity: str) -> SyncResult:
-        """Lists all of an entity and removes what is gone at the server."""
-        return syncing.pull(self._running(), [self._entity(entity).name], None, full=True)
+    def reconcile(self, entity: str, accept: bool = False) -> SyncResult:
+        """Lists all of an entity and removes what is gone at the server.
+
+        A record that the listing lacks is read before it is removed, ``batch_size`` of them at
+        once and the others later. ``accept=True`` removes all of them, also where so many are
+        lacking that the status says ``vanished`` (``max_vanish``).
+        """
+        names = [self._core.entity(entity).name]
+        with self._core.blocking("reconcile()") as runtime:
+            return blocking_calls.pull(runtime, names, None, full=True, accept=accept)
+
+    def reupload(self, entity: str, ids: Iterable[str | int] | None = None) -> int:
+        """Queues creates of records that are stored here, but that the server has lost because it
+        was wiped or restored from a backup; returns how many. ``ids`` names the records.
+        """
+        known = self._core.entity(entity)
+        keys = None if ids is None else {str(each) for each in ids}
+        return self._core.write(
+            lambda work, run: reupload(work, known, run.outbox, keys), "reupload()"
+        )
 
     def wait(self, item: SyncItem, timeout: float | None = None) -> ItemState:
         """Blocks until this item is acknowledged by the server, failed, parked or cancelled.
 
         Returns its state, or the state it is in at the timeout (seconds). From a callback it
-        returns at once.
+        returns at once; so it does inside a transaction.
         """
-        return syncing.wait(self._running(), checked_item(item), timeout)
+        idle = open_transaction(self._core) is not None
+        with self._core.blocking("wait()") as runtime:
+            return blocking_calls.wait(runtime, checked_item(item), timeout, idle=idle)
 
-    # --- taking back
+    # --- queued and failed items
 
     def cancel(self, item: SyncItem) -> bool:
         """Takes a queued item back if it is not frozen; a create takes its record's later items
         with it, and is refused while other queued records refer to it.
         """
-        place = checked_item(item).place
-        return self._write(
-            lambda tx, effects, run: run.triage.cancel(tx, run.outcomes.follow(place), effects)
+        seq = checked_item(item).seq
+        return self._core.write(
+            lambda work, run: run.control.cancel(
+                work, work.effects.follow(run.current_seq(work.tx, seq))
+            ),
+            "cancel()",
         )
 
-    def reprocess_failed(
-        self, ids: Iterable[str | SyncItem] | None = None, data: Any = None
-    ) -> int:
-        """Failed items go back with a fresh retry budget; returns how many.
+    def reprocess_failed(self, ids: ItemIds | None = None, data: RecordData | None = None) -> int:
+        """Queues failed items again with a fresh retry budget; returns how many.
 
-        ``data`` repairs a rejected one, if exactly one id is given.
+        ``data`` replaces the data of one rejected item; it needs exactly one id.
         """
         chosen = _ids(ids)
         if data is not None and (chosen is None or len(chosen) != 1):
             raise ValueError("data repairs one failed item: give exactly one id with it")
-        repair = None if data is None else repaired_by(self._entities, data)
-        now = self._clock.wall()
-        return self._write(
-            lambda tx, effects, run: run.triage.reprocess(
-                tx, chosen, effects, now=now, repair=repair
-            )
+        repair = None if data is None else repaired_by(self._core.entities, data)
+        return self._core.write(
+            lambda work, run: run.control.reprocess(work, chosen, repair=repair),
+            "reprocess_failed()",
         )
 
-    def discard_failed(self, ids: Iterable[str | SyncItem] | None = None) -> int:
+    def discard_failed(self, ids: ItemIds | None = None) -> int:
         """Drops failed items, a create with its record's later ones; returns how many."""
         chosen = _ids(ids)
-        return self._write(lambda tx, effects, run: run.triage.discard_failed(tx, chosen, effects))
+        return self._core.write(
+            lambda work, run: run.control.discard_failed(work, chosen), "discard_failed()"
+        )
 
     def clear_queue(self) -> int:
-        """Drops what is queued, but what is being sent right now; returns how many."""
-        return self._write(lambda tx, effects, run: run.triage.clear(tx, effects))
+        """Drops the queued items, except those that are being sent; returns how many."""
+        return self._core.write(lambda work, run: run.control.clear(work), "clear_queue()")
 
-    def resolve(self, conflict: Conflict | str, data: Json | str) -> SyncItem | None:
+    def resolve(
+        self, conflict: Conflict | str, data: RecordData | Literal["local", "remote"]
+    ) -> SyncItem | None:
         """Settles a parked conflict: ``"local"``, ``"remote"``, or a merged record.
 
         Returns the item that will be sent, if one is needed.
         """
         number = conflict_number(conflict)
-        row = self._running().storage.read(lambda tx: tx.get(CONFLICTS, number))
+        with self._core.blocking("resolve()") as runtime:
+            row = runtime.storage.read(lambda tx: tx.get(CONFLICTS, number))
         if row is None:
             raise InvalidDataError(f"there is no conflict {number}", path="conflict")
-        answer = checked_answer(self._entity(row.entity), row.record, data)
+        answer = checked_answer(self._core.entity(row.entity), as_conflict(row), data)
         seen = conflict if isinstance(conflict, Conflict) else None
-        now = self._clock.wall()
 
-        def settle(tx: Transaction, effects: Effects, run: Runtime) -> SyncItem | None:
-            item = run.resolver.resolve(tx, number, answer, effects, now, seen=seen)
+        def settle(work: UnitOfWork, run: Runtime) -> SyncItem | None:
+            item = run.resolver.resolve(work, number, answer, known=seen)
             return None if item is None else as_sync_item(item)
 
-        return self._write(settle)
+        return self._core.write(settle, "resolve()")
 
-    # --- looking
+    # --- reading
 
     def get(self, entity: str, record_id: str | int) -> Json | None:
-        """One record as it is here: the server's last known state with queued changes on top."""
-        found = self._entity(entity)
-        key = record_key(record_id, found.name, found.id_field)
-        storage = self._running().storage
-        return storage.read(lambda tx: view(tx, found, canonical_key(tx, found, key)))
+        """One record as it is here: the server's last known state with queued changes on top.
 
-    def records(self, entity: str, where: Mapping[str, Any] | None = None) -> Iterator[Json]:
-        """The same for all records, in the order of their ids, streamed in constant memory."""
-        found = self._entity(entity)
-        return view_records(self._running().storage, found, dict(where or {}))
+        ``None`` if there is none. Raises ``InvalidDataError`` for a local id that was forgotten,
+        long after its record was deleted.
+        """
+        known = self._core.entity(entity)
+        key = record_key(record_id, known.name, known.id_field)
+        now = self._core.clock.wall()
+        return self._core.running().storage.read(lambda tx: look_up(tx, known, key, now))
+
+    def records(
+        self,
+        entity: str,
+        where: WhereArgument = None,
+        order_by: str | Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[Json]:
+        """The records of the local view, in the order of their ids unless ``order_by`` says else.
+
+        ``where`` is a dict of fields to values, with operators as in ``{"n__gte": 2}`` (``ne``,
+        ``gt``, ``gte``, ``lt``, ``lte``, ``in``, ``contains``, ``isnull``), or a function of a
+        record. ``order_by`` is a field or a list of fields, with ``-`` for descending. Streams in
+        constant memory; ordered by a field without an index, it holds ``limit`` records (all, if
+        there is no limit). Raises ``InvalidDataError`` for a query that is wrong, and while
+        iterating where a record has a value that cannot be compared.
+        """
+        return self._query(entity, where, order_by, limit).records()
+
+    def record_views(
+        self,
+        entity: str,
+        where: WhereArgument = None,
+        order_by: str | Sequence[str] | None = None,
+        limit: int | None = None,
+    ) -> Iterator[RecordView]:
+        """As ``records``, each with its state: ``synced``, ``pending``, ``sending``, ``failed`` or
+        ``conflict``.
+        """
+        return self._query(entity, where, order_by, limit).views()
+
+    def count(self, entity: str, where: WhereArgument = None) -> int:
+        """How many records ``records`` would return."""
+        return self._query(entity, where).count()
+
+    def _query(
+        self, entity: str, where: object, order_by: object = None, limit: object = None
+    ) -> Query:
+        core = self._core
+        known = core.entity(entity)
+        return compile_query(core.running().state, core.entities, known, where, order_by, limit)
 
     def queue(self) -> Iterator[SyncItem]:
-        """What is queued, oldest first."""
-        return queued_items(self._running().storage)
+        """The queued items, oldest first."""
+        runtime = self._core.running()
+        runtime.fold_inbox()
+        return queued_items(runtime.storage)
 
     def failed(self) -> Iterator[SyncItem]:
         """The failed items, oldest first."""
-        runtime = self._running()
-        rows = runtime.storage.read(lambda tx: list(runtime.triage.failed_items(tx)))
+        runtime = self._core.running()
+        rows = runtime.storage.read(runtime.control.failed_items)
         return (as_sync_item(row) for row in rows)
 
     def conflicts(self, resolved: bool = False) -> Iterator[Conflict]:
         """The open conflicts, oldest first; with ``resolved=True`` the settled ones."""
-        rows = self._running().storage.read(lambda tx: conflict_rows(tx, settled=resolved))
+        rows = self._core.running().storage.read(lambda tx: conflict_rows(tx, settled=resolved))
         return (as_conflict(row) for row in rows)
+
+    def settled_conflicts(self) -> Iterator[Conflict]:
+        """The settled conflicts, oldest first, with both sides: the one that lost can be
+        recovered.
+        """
+        return self.conflicts(resolved=True)
 
     @property
     def status(self) -> SyncStatusInfo:
-        """The engine at this instant."""
-        return self._board.info()
+        """The current status."""
+        return self._core.board.info()
 
     @property
     def queue_length(self) -> int:
         """Queued and not yet delivered, exact; neither failed nor in conflict."""
-        runtime = self._running()
+        runtime = self._core.running()
         return runtime.storage.read(runtime.outbox.length)
 
     @property
     def is_online(self) -> bool:
-        """Whether the network was there when it was last needed."""
-        return self._board.online
+        """Whether the last use of the network succeeded."""
+        return self._core.board.online
+
+    @property
+    def aio(self) -> AsyncEngine:
+        """The same calls, awaitable, for asyncio programs."""
+        from bytelyst_sync.aio import AsyncEngine  # noqa: PLC0415 - asyncio is slow to import
+
+        return AsyncEngine(self)
 
     def stats(self) -> SyncStats:
-        """Numbers of this engine's work since it was made, and of its queue at this instant."""
-        info = self._board.info()
-        return self._observer.stats(info.queue_length, info.failed, info.conflicts)
+        """Numbers of this engine's work since it was created, and of its queue now."""
+        info = self._core.board.info()
+        return self._core.recorder.stats(info.queue_length, info.failed, info.conflicts)
 
-    # --- hearing
+    # --- callbacks
 
-    def on_status_change(self, callback: Callable[[SyncStatusInfo], object]) -> Callable[[], None]:
+    def on_status_change(self, callback: Callable[[SyncStatusInfo], object]) -> Unsubscribe:
         """Calls back with every change of the status, once and in order; returns the function
         that unsubscribes.
         """
-        self._check_open()
-        return self._board.status_subscribers.add(callback)
+        self._core.check_open()
+        return self._core.board.status_subscribers.add(callback)
 
     def on_change(
         self, callback: Callable[[RecordChange], object], entity: str | None = None
-    ) -> Callable[[], None]:
+    ) -> Unsubscribe:
         """Calls back when a record of the local view changed."""
-        self._check_open()
-        return self._board.on_change(
-            callback, None if entity is None else self._entity(entity).name
+        self._core.check_open()
+        return self._core.board.on_change(
+            callback, None if entity is None else self._core.entity(entity).name
         )
 
-    def on_failure(self, callback: Callable[[SyncItem], object]) -> Callable[[], None]:
+    def on_failure(self, callback: Callable[[SyncItem], object]) -> Unsubscribe:
         """Calls back when an item was moved to failed."""
-        self._check_open()
-        return self._board.failure_subscribers.add(callback)
+        self._core.check_open()
+        return self._core.board.failure_subscribers.add(callback)
 
-    # --- behind it
 
-    def _entity(self, name: str) -> Entity:
-        self._check_open()
-        return self._entities.named(name)
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise EngineClosedError("the engine is closed; make a new one")
-
-    def _running(self) -> Runtime:
-        runtime = self._runtime
-        if runtime is not None and not self._closed:
-            return runtime
-        self._check_open()
-        made = Runtime(self.config, self._entities, self._board, self._clock)
-        with self._lock:
-            self._check_open()
-            if self._runtime is None:
-                self._runtime = made
-            return self._runtime
-
-    def _write(self, work: Callable[[Transaction, Effects, Runtime], T]) -> T:
-        """One durable transaction; then everybody hears of it and the worker is woken."""
-        runtime = self._running()
-
-        def run(tx: Transaction) -> tuple[T, Effects]:
-            effects = runtime.new_effects()
-            return work(tx, effects, runtime), effects
-
-        def then(done: tuple[T, Effects]) -> None:
-            runtime.publish(done[1])
-            runtime.worker.poke()
-
-        return runtime.storage.write(run, then)[0]
-
-    def _tally(self) -> Tally:
-        runtime = self._runtime
-        if runtime is None:
-            if self._closed:
-                return Tally()
-            runtime = self._running()
-        return runtime.tally()
-
-    @property
-    def exit_timeout(self) -> float:
-        """Seconds that the flush at exit may take."""
-        return self.config.exit_timeout
-
-    def begin_last_flush(self) -> None:
-        """At the interpreter's exit: asks for one flush, if anything is queued."""
-        runtime = self._runtime
-        if runtime is None or self._closed or runtime.worker.paused:
-            return
-        if runtime.storage.read(runtime.outbox.length):
-            self._last_flush = syncing.ask(runtime)
-
-    def await_last_flush(self, timeout: float) -> None:
-        """At the interpreter's exit: waits for it; what is left stays queued."""
-        if self._last_flush is not None:
-            self._last_flush.wait(timeout)
-
-    def end(self, timeout: float) -> bool:
-        """At the interpreter's exit: closes, waiting no longer than this."""
-        return self._runtime is None or self._close(timeout, least=0.0)
-
-    def after_fork(self) -> None:
-        """In a forked child: what is open belongs to the parent; all starts anew on first need."""
-        self._lock = threading.Lock()
-        self._local = _Local()
-        runtime, self._runtime = self._runtime, None
-        if runtime is not None:
-            runtime.after_fork()
-        self._board.after_fork()
+def core_of(engine: SyncEngine) -> EngineCore:
+    """The internal part of an engine, for other modules of this package."""
+    return engine._core  # noqa: SLF001 - the module is its own
 
 
 def checked_item(item: object) -> SyncItem:
@@ -461,15 +541,19 @@ def checked_item(item: object) -> SyncItem:
     return item
 
 
-def _ids(ids: Iterable[str | SyncItem] | None) -> list[str] | None:
+def _ids(ids: ItemIds | None) -> list[str] | None:
     if ids is None:
         return None
     if isinstance(ids, (str, SyncItem)):
         ids = [ids]
-    return [each.id if isinstance(each, SyncItem) else each for each in ids]
+    found = [each.id if isinstance(each, SyncItem) else each for each in ids]
+    for each in found:
+        if not isinstance(each, str):
+            raise TypeError(f"give items, or their ids, not a {type(each).__name__}")
+    return found
 
 
-def create_sync_engine(**settings: Any) -> SyncEngine:
+def create_sync_engine(**settings: Unpack[EngineSettings]) -> SyncEngine:
     """``SyncEngine(SyncConfig(...))``, keyword for keyword.
 
     A setting that is missing or unknown raises ``ConfigError``, as a wrong value does.

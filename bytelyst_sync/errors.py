@@ -1,4 +1,4 @@
-"""Everything that can go wrong, as one tree.
+"""All errors of the package, as one tree.
 
 ::
 
@@ -7,18 +7,22 @@
     ├── UnknownEntityError          a push or pull names an entity that is not configured
     ├── InvalidDataError            data is no JSON object; carries the path to the bad value
     ├── RecordDeletedError          an update of a record whose delete is queued
+    ├── RecordExistsError           ``create()`` of a record that the local view holds
+    ├── AccountMismatchError        the store belongs to another account
+    ├── UnsentChangesError          ``sign_out()`` while changes are not delivered
     ├── QueueFullError              ``max_queue_length`` is reached
     ├── StorageError                the store cannot be read or written
     │   ├── StorageFullError        no space left; the queue is as it was
     │   ├── StorageCorruptError     the file is damaged and could not be set aside
     │   └── StorageVersionError     written by a newer release; left untouched
-    ├── TransportError              a request's outcome is unknown: it may have been processed
+    ├── TransportError              no answer arrived: the request may have been processed
     │   └── OfflineError            no connection was made: it cannot have been processed
     ├── AuthError                   the server refused the credentials
     ├── RejectedError               the server refused the change for good
     └── EngineClosedError           a call after ``close()``
 
-Each carries what a program can act on, ``None`` where it does not apply, and pickles.
+Each carries ``entity``, ``record_id``, ``status``, ``retryable``, ``retry_after`` and
+``request_id`` (``None`` where one does not apply), keeps its ``__cause__`` and can be pickled.
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "AccountMismatchError",
     "AuthError",
     "ConfigError",
     "EngineClosedError",
@@ -33,6 +38,7 @@ __all__ = [
     "OfflineError",
     "QueueFullError",
     "RecordDeletedError",
+    "RecordExistsError",
     "RejectedError",
     "StorageCorruptError",
     "StorageError",
@@ -41,19 +47,21 @@ __all__ = [
     "SyncError",
     "TransportError",
     "UnknownEntityError",
+    "UnsentChangesError",
 ]
 
 
 class SyncError(Exception):
-    """The root of the tree; catch it to catch everything the package raises.
+    """The root of the tree: catches every error that the package raises.
 
-    ``entity`` and ``record_id`` name the record concerned, ``status`` is the HTTP status,
-    ``retryable`` says whether the same call may succeed later, ``retry_after`` is the wait in
-    seconds that the server asked for, ``request_id`` the server's name for the request.
+    ``entity`` and ``record_id`` name the record. ``status`` is the HTTP status. ``retryable`` says
+    whether the same call may succeed later. ``retry_after`` is the wait that the server asked for,
+    in seconds. ``request_id`` is the server's name for the request.
     """
 
     retryable: bool = False
 
+    # seven arguments: a caller passes those that it knows, by name
     def __init__(
         self,
         message: str = "",
@@ -122,7 +130,30 @@ class InvalidDataError(SyncError, ValueError):
 
 
 class RecordDeletedError(SyncError):
-    """The record's delete is queued, so it cannot be updated; create it anew instead."""
+    """The record's delete is queued, so it cannot be updated; create it again instead."""
+
+
+class RecordExistsError(SyncError):
+    """The local view already holds the record; use ``update`` or ``save``. Nothing was queued."""
+
+
+class AccountMismatchError(SyncError):
+    """The store belongs to another account than ``SyncConfig.account``. It was not changed."""
+
+
+class UnsentChangesError(SyncError):
+    """Changes of the account are not delivered; ``sign_out(force=True)`` discards them.
+
+    ``queued``, ``failed`` and ``parked`` count them.
+    """
+
+    def __init__(
+        self, message: str = "", *, queued: int = 0, failed: int = 0, parked: int = 0, **facts: Any
+    ) -> None:
+        super().__init__(message, **facts)
+        self.queued = queued
+        self.failed = failed
+        self.parked = parked
 
 
 class QueueFullError(SyncError):
@@ -142,7 +173,7 @@ class StorageFullError(StorageError):
 
 
 class StorageCorruptError(StorageError):
-    """The store is damaged and could not be repaired; the message says where it lies."""
+    """The store is damaged and could not be repaired; the message names the file."""
 
     retryable = False
 
@@ -154,7 +185,7 @@ class StorageVersionError(StorageError):
 
 
 class TransportError(SyncError):
-    """The request may or may not have been processed: its answer did not arrive."""
+    """No answer arrived: the request may or may not have been processed."""
 
     retryable = True
 

@@ -1,1 +1,1 @@
-"""The rules: pure functions of values, one module for each table of the contract."""
+"""Pure functions of values: no I/O, no clock, no threads."""

@@ -1,4 +1,4 @@
-"""How long to wait before the next try (SPEC §4): pure, with the randomness passed in."""
+"""Computes how long to wait before the next attempt; the randomness is passed in."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
 
-__all__ = ["MAX_RETRY_AFTER_S", "backoff", "parse_date", "parse_retry_after"]
+import attrs
+
+__all__ = ["MAX_RETRY_AFTER_S", "RetryPolicy", "backoff", "parse_date", "parse_retry_after"]
 
 MAX_RETRY_AFTER_S = 86_400.0
-"""A server may ask for one day at the most."""
+"""Longer times in a ``Retry-After`` header are cut to one day."""
 
 
 def backoff(
@@ -33,9 +35,9 @@ def backoff(
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Seconds of a ``Retry-After`` (RFC 9110 §10.2.3) or ``Backoff`` header; garbage is ignored.
+    """Seconds of a ``Retry-After`` (RFC 9110 §10.2.3) or ``Backoff`` header; ``None`` if malformed.
 
-    ``now`` is the wall clock, by which a date is taken.
+    ``now`` is the wall clock; the header may contain a date.
     """
     if value is None:
         return None
@@ -49,16 +51,13 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
             return None
         if at.tzinfo is None:
             at = at.replace(tzinfo=timezone.utc)
-        try:
-            seconds = at.timestamp() - now
-        except (OverflowError, ValueError):
-            return None
+        seconds = at.timestamp() - now
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_S)
 
 
 @lru_cache(maxsize=4)
 def parse_date(value: str | None) -> float | None:
-    """The wall clock of a ``Date`` header, or ``None``."""
+    """The time of a ``Date`` header in seconds since the epoch, or ``None``."""
     if not value:
         return None
     try:
@@ -66,3 +65,27 @@ def parse_date(value: str | None) -> float | None:
         return at.replace(tzinfo=at.tzinfo or timezone.utc).timestamp()
     except (TypeError, ValueError, IndexError, OverflowError):
         return None
+
+
+@attrs.frozen(kw_only=True)
+class RetryPolicy:
+    """How often and how late a write is tried again. Times are in seconds.
+
+    ``random`` returns a number in [0, 1).
+    """
+
+    max_retries: int
+    retry_delay: float
+    max_retry_delay: float
+    give_up_after: float
+    random: Callable[[], float]
+
+    def delay_s(self, tries: int, floor: float | None = None) -> float:
+        """Seconds to wait after ``tries`` attempts; ``floor`` is the server's ``Retry-After``."""
+        return backoff(
+            tries,
+            base=self.retry_delay,
+            ceiling=self.max_retry_delay,
+            random=self.random,
+            floor=floor,
+        )

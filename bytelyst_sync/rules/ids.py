@@ -1,12 +1,16 @@
 """Ids: one record has one key, and a key never addresses another resource.
 
-Ids compare as strings: ``7`` and ``"7"`` are one record (SPEC §2). What a URL would misread is
-percent-encoded; what no encoding can save is refused (SPEC §6).
+Ids compare as strings: ``7`` and ``"7"`` are one record. Characters with a meaning in URLs are
+percent-encoded; ids that cannot be encoded safely are refused.
+
+A local id names a record until the server gives its id. Its form is ``local-`` and 32 hexadecimal
+digits in the layout of a version 7 UUID (RFC 9562), so it contains the time of its creation.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 import uuid
 from enum import Enum
 from typing import Any
@@ -14,19 +18,28 @@ from urllib.parse import quote
 
 from bytelyst_sync.errors import InvalidDataError, RejectedError
 
-__all__ = ["LOCAL_PREFIX", "is_local", "problem_of", "record_key", "url_segment"]
+__all__ = [
+    "LOCAL_ID",
+    "LOCAL_PREFIX",
+    "folded_id",
+    "is_local",
+    "local_id_time",
+    "new_local_id",
+    "problem_of",
+    "record_key",
+    "url_segment",
+]
 
 LOCAL_PREFIX = "local-"
-"""What ids begin with that stand in until the server gives one (``id_source="server"``)."""
-
+LOCAL_ID = re.compile("local-[0-9a-f]{32}")
 
 _SOUND = re.compile("[A-Za-z0-9_-]+")
-"""Most ids are of these alone, and nothing can be wrong with them."""
+"""Most ids have only these characters, and need no further check."""
 _UNCARRIED = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def record_key(value: Any, entity: str, field: str) -> str:
-    """The key of the record that has this id; ``InvalidDataError`` if it can be none."""
+    """The key of the record with this id; raises ``InvalidDataError`` for a value that is no id."""
     if type(value) is str and _SOUND.fullmatch(value):
         return value
     path = f"$.{field}"
@@ -54,7 +67,7 @@ def record_key(value: Any, entity: str, field: str) -> str:
 
 
 def problem_of(key: str) -> str | None:
-    """Why this text can be no id, of whomever it comes; ``None`` if it can."""
+    """Why this text cannot be an id; ``None`` if it can."""
     if not key:
         return "is empty"
     if "." in key and {".", ".."} & set(key.split("/")):
@@ -64,8 +77,17 @@ def problem_of(key: str) -> str | None:
     return None
 
 
+def folded_id(key: str) -> str:
+    """The id in lower case and in normal form C: equal for ids that some servers and file systems
+    take for one and the same.
+    """
+    if key.isascii():
+        return key.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", key).casefold())
+
+
 def url_segment(key: str) -> str:
-    """The key as one segment of a URL's path; ``RejectedError`` if no encoding can save it."""
+    """The key as one segment of a URL's path; ``RejectedError`` if it cannot be encoded."""
     problem = problem_of(key)
     if problem:
         raise RejectedError(f"the id {key[:80]!r} {problem}", record_id=key)
@@ -73,5 +95,20 @@ def url_segment(key: str) -> str:
 
 
 def is_local(key: str) -> bool:
-    """Whether this id was made here to stand in for one that the server will give."""
+    """Whether this is a local id, to be replaced by one that the server gives."""
     return key.startswith(LOCAL_PREFIX)
+
+
+def new_local_id(now: float, random: bytes) -> str:
+    """A local id; ``now`` is seconds since the epoch, ``random`` at least 10 bytes."""
+    return f"{LOCAL_PREFIX}{int(now * 1000) & 0xFFFFFFFFFFFF:012x}7{random.hex()[:19]}"
+
+
+def local_id_time(key: str) -> float | None:
+    """When a local id was created, in seconds since the epoch; ``None`` if this is no local id, or
+    one of release 0.1, which has no time.
+    """
+    digits = key.removeprefix(LOCAL_PREFIX)
+    if LOCAL_ID.fullmatch(key) is None or digits[12] != "7":
+        return None
+    return int(digits[:12], 16) / 1000

@@ -1,4 +1,4 @@
-"""What an update does to a record, by the dialect's patch rule.
+"""Applies, combines and computes updates of records, by the dialect's patch rule.
 
 ``shallow``: named fields are replaced (plain PATCH). ``merge-patch``: RFC 7396, recursive, a
 ``null`` removes. ``full``: the body is the whole record; as an edit it is shallow.
@@ -37,7 +37,7 @@ def _merge_patch(target: Any, patch: Any) -> Any:
 
 
 def patch_create(data: Json, edit: Json, rule: str) -> Json:
-    """A create's data after an update of it: what is created is a record, so a patch applies."""
+    """The data of a create after an update of the record."""
     return apply_patch(data, edit, rule)
 
 
@@ -64,8 +64,8 @@ def _compose_merge(first: Json, second: Json) -> Json | None:
                 return None
             result[name] = inner
         else:
-            # A scalar, list or null, then an object: the object starts from nothing, whatever
-            # stood there at the server. A merge patch can say "these members", never "only these".
+            # The object would replace the earlier value completely. A merge patch can set members
+            # of an object, but cannot remove unknown other members at the server.
             return None
     return result
 
@@ -95,7 +95,7 @@ _IMPOSSIBLE = object()
 
 
 def _member_patch(before: Any, after: Any) -> Any:
-    """What a merge patch must say at one member so that ``after`` stands there."""
+    """The merge patch that changes one member from ``before`` to ``after``."""
     if after is None:
         return _IMPOSSIBLE
     if not isinstance(after, dict):

@@ -1,4 +1,4 @@
-"""Versions compare by what they say: ``W/"3"``, ``"3"`` and ``3`` are one."""
+"""Compares versions without their notation: ``W/"3"``, ``"3"`` and ``3`` are equal."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The state: what is queued and what is known, as rules applied in a storage transaction."""
+"""Shared parts of queue and replica: units of work, item transitions, ids, keys and indexes."""

@@ -1,5 +1,5 @@
-"""The ids of items, which are also Idempotency-Keys: random, and ending in the item's place, so
-that it is found by its id without an index.
+"""The ids of items, which are also their idempotency keys: random digits, then the item's ``seq``,
+so that an item is found by its id without an index.
 """
 
 from __future__ import annotations
@@ -7,25 +7,25 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
-__all__ = ["new_item_id", "new_item_ids", "place_of"]
+__all__ = ["new_item_id", "new_item_ids", "seq_of"]
 
 _RANDOM_BYTES = 16
 
 
 def new_item_id(seq: int) -> str:
-    """A new id for the item at this place."""
+    """A new id for the item with this ``seq``."""
     return f"{os.urandom(_RANDOM_BYTES).hex()}-{seq}"
 
 
-def new_item_ids(places: Iterable[int]) -> list[str]:
-    """New ids for the items at these places."""
-    seqs = list(places)
-    digits = os.urandom(_RANDOM_BYTES * len(seqs)).hex()
+def new_item_ids(seqs: Iterable[int]) -> list[str]:
+    """New ids for the items with these ``seq``."""
+    numbers = list(seqs)
+    digits = os.urandom(_RANDOM_BYTES * len(numbers)).hex()
     width = 2 * _RANDOM_BYTES
-    return [f"{digits[n * width : (n + 1) * width]}-{seq}" for n, seq in enumerate(seqs)]
+    return [f"{digits[n * width : (n + 1) * width]}-{seq}" for n, seq in enumerate(numbers)]
 
 
-def place_of(item_id: str) -> int:
-    """The place that an item id ends in; 0, which no item has, if it is no such id."""
+def seq_of(item_id: str) -> int:
+    """The ``seq`` in an item id; 0, which no item has, if the id has another form."""
     tail = item_id.rpartition("-")[2]
     return int(tail) if tail.isascii() and tail.isdigit() and len(tail) < 19 else 0

@@ -1,20 +1,20 @@
-"""Group commit: writers that meet share one transaction, and so one fsync.
+"""Group commit: concurrent writers share one transaction, and so one fsync.
 
-Who owns what: there is no thread of its own. The first writer to come becomes the *leader*: it
-runs every job that waits in one transaction, and wakes their owners. Whoever came meanwhile is led
-by the first of them. One plain lock guards the queue of jobs and who leads; it is held for a few
-list operations and never while a job runs. A follower sleeps on a lock of its own that the leader
-releases, in waits of bounded length, so that a signal reaches it. At most one thread leads at any
-time, which makes the leader the only user of whatever the jobs run on.
+Who owns what: there is no separate thread. The first waiting writer is the *leader*. It runs all
+waiting jobs in one transaction and wakes their owners, the followers. The first job that arrived
+meanwhile leads the next group. One plain lock guards the queue of jobs and the leader; it is held
+for a few list operations and never while a job runs. A follower waits for a lock of its own that
+the leader releases; each wait is bounded, so that signals are handled. There is one leader at most,
+and it is the only user of the connection that the jobs run on.
 
-A job stays in the queue until its group is finished or its owner leaves. A signal may interrupt its
-owner after every single step: so what is left behind is judged from the state it is in (``_end``),
-as often as it takes. Whether a group was committed is for ``run`` to say, by ``final``.
+A job stays in the queue until its group is finished or its owner leaves. A signal may interrupt the
+owner at any step. So ``_end`` decides by the current state what is left to do, and is repeated if
+it is interrupted too. ``run`` sets ``final`` on a group that was committed.
 
-Those who shared a commit come back with their next job at about the same time. So a leader waits
-for as many as were in the group before, but no longer than that group took: else it would be alone
-in every second commit, and they would wait for a sync that was not theirs. Who was alone before
-waits for nobody.
+Writers that shared a commit arrive with their next jobs at about the same time. So a leader waits
+for as many jobs as the last group had, but no longer than that group took. Otherwise every second
+group would have one job, and the others would wait for its sync too. After a group of one job, the
+leader does not wait.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ from contextlib import suppress
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
+import attrs
+
 from bytelyst_sync.clock import SystemClock
 
 __all__ = ["Group", "GroupCommit", "Job"]
@@ -33,34 +35,27 @@ __all__ = ["Group", "GroupCommit", "Job"]
 J = TypeVar("J")
 
 _WAIT_S = 1.0
-_LONGEST_GATHERING_S = 0.002
+_LONGEST_WAIT_FOR_OTHERS_S = 0.002
 _INTERRUPTS = 1000
 _CLOCK = SystemClock()
 
 
+@attrs.define(eq=False)
 class Job(Generic[J]):
-    """One writer's work and what became of it: ``result``, or ``error`` if that is set."""
+    """One writer's work and its outcome: ``result``, or ``error`` if that is set."""
 
-    __slots__ = ("error", "group", "result", "wake", "work")
-
-    def __init__(self, work: Callable[[Any], J]) -> None:
-        self.work = work
-        self.result: J
-        self.error: BaseException | None = None
-        self.group: Group | None = None
-        self.wake: threading.Lock | None = None
-
-    @property
-    def finished(self) -> bool:
-        """Whether its result, or its error, is there."""
-        return self.group is not None and self.group.finished
+    work: Callable[[Any], J]
+    result: J = attrs.field(init=False)
+    error: BaseException | None = None
+    group: Group | None = None
+    wake: threading.Lock | None = None
 
 
 class Group(list[Job[Any]]):
-    """Jobs that are run together, oldest first.
+    """Jobs that run together, oldest first.
 
-    ``final``: what became of them is not to be undone, and none of them is to be run again.
-    ``finished``: their owners may have it.
+    ``final``: the outcome cannot be undone, and no job may run again. ``finished``: the owners may
+    read the outcome.
     """
 
     final = False
@@ -70,8 +65,8 @@ class Group(list[Job[Any]]):
 class GroupCommit:
     """Runs jobs in groups of at most ``size``, one group at a time.
 
-    ``run`` is given a group. It sets ``result`` or ``error`` of each job; what it raises itself is
-    the leader's alone, and the others of its group are run again, unless it has made it ``final``.
+    ``run`` gets a group and sets ``result`` or ``error`` of each job. An exception of ``run`` is
+    raised in the leader's thread only; the other jobs run again, unless the group is ``final``.
     """
 
     def __init__(self, run: Callable[[Group], None], size: int = 256) -> None:
@@ -80,79 +75,82 @@ class GroupCommit:
         self._lock = threading.Lock()
         self._waiting: deque[Job[Any]] = deque()
         self._leader: Job[Any] | None = None
-        self._before = 0, 0.0
+        self._last_group = 0, 0.0
         """How many jobs the last group had, and for how many seconds it ran."""
-        self._gathered: threading.Lock | None = None
-        """What a leader sleeps on until as many have come."""
-        self._gatherer = 0
-        """Its thread."""
+        self._others_arrived: threading.Lock | None = None
+        """The lock on which a leader waits for more jobs."""
+        self._waiting_thread = 0
+        """The identifier of that leader's thread; 0: none waits."""
 
     def submit(self, work: Callable[[Any], J]) -> J:
-        """Runs the work in a group; returns its result, or raises its error, once that is final.
+        """Runs the work in a group; returns its result or raises its error once that is final.
 
-        From any thread. It waits for as long as the groups before it and its own take.
+        Any thread may call it. It waits for the groups before it and for its own.
         """
+        if self._waiting_thread == threading.get_ident():
+            raise RuntimeError(
+                "a signal handler or a finalizer interrupted a write to the store, and writes to it"
+                " itself: set a flag there, and write afterwards"
+            )
         job = Job(work)
         try:
-            self._queue(job)
-            self._see_through(job)
+            with self._lock:
+                if self._leader is None:
+                    self._leader = job
+                else:
+                    job.wake = threading.Lock()
+                    job.wake.acquire()
+                self._waiting.append(job)
+                if self._others_arrived is not None and len(self._waiting) >= self._last_group[0]:
+                    gathered, self._others_arrived = self._others_arrived, None
+                    gathered.release()
+            if self._leader is job:
+                self._lead(job)
+            else:
+                self._wait_until_finished(job)
         except BaseException:
-            self._surely_end(job)
+            self._end_after_interrupt(job)
             raise
         if job.error is not None:
             try:
                 raise job.error
             finally:
-                job.error = None  # or the traceback and the job would keep each other alive
+                job.error = None  # breaks the cycle of the traceback and the job
         return job.result
 
-    def _queue(self, job: Job[Any]) -> None:
-        with self._lock:
-            if self._gathered is not None and self._gatherer == threading.get_ident():
-                raise RuntimeError(
-                    "a signal handler (or a finalizer) wrote to the store while its own thread was"
-                    " about to: have it set a flag, and write afterwards"
-                )
-            if self._leader is not None:
-                job.wake = threading.Lock()
-                job.wake.acquire()
-            self._waiting.append(job)
-            if self._leader is None:
-                self._leader = job
-            elif self._gathered is not None and len(self._waiting) >= self._before[0]:
-                gathered, self._gathered = self._gathered, None
-                gathered.release()
-
-    def _see_through(self, job: Job[Any]) -> None:
-        # no loop of ``submit``'s own, see below
+    def _wait_until_finished(self, job: Job[Any]) -> None:
+        """Waits for the leader, or leads a later group."""
+        # the loop is not in ``submit``: see ``_choose_leader``
         while True:
             if self._leader is job:
                 self._lead(job)
             elif job.wake is not None:
                 job.wake.acquire(timeout=_WAIT_S)
-            if job.finished:
+            if job.group is not None and job.group.finished:
                 return
 
-    def _gather(self) -> None:
-        """Waits until as many jobs wait as the last group had, for as long as that ran."""
-        size, spent_s = self._before
+    def _wait_for_others(self) -> None:
+        """Waits for as many jobs as the last group had, no longer than that group ran."""
+        size, spent_s = self._last_group
         gathered = threading.Lock()
         gathered.acquire()
         try:
             with self._lock:
                 if len(self._waiting) >= size:
                     return
-                self._gathered, self._gatherer = gathered, threading.get_ident()
-            gathered.acquire(timeout=min(spent_s, _LONGEST_GATHERING_S))
+                self._others_arrived, self._waiting_thread = gathered, threading.get_ident()
+            gathered.acquire(timeout=min(spent_s, _LONGEST_WAIT_FOR_OTHERS_S))
         finally:
             with self._lock:
-                self._gathered = None
+                self._others_arrived, self._waiting_thread = None, 0
 
     def _lead(self, own: Job[Any]) -> None:
-        if self._before[0] > 1:
-            self._gather()
+        if self._last_group[0] > 1:
+            self._wait_for_others()
         with self._lock:
-            group = self._next_group()
+            group = Group(islice(self._waiting, self._size))
+        for job in group:
+            job.group = group
         if len(group) == 1:
             self._run(group)
             spent_s = 0.0
@@ -161,34 +159,33 @@ class GroupCommit:
             self._run(group)
             spent_s = _CLOCK.monotonic() - began
         group.final = True
-        self._before = len(group), spent_s
+        self._last_group = len(group), spent_s
         self._end(own)
-        group.clear()  # or it and its jobs would keep each other alive
+        group.clear()  # breaks the cycle of the group and its jobs
 
     def _end(self, own: Job[Any]) -> None:
-        """Hands on what its owner held, and takes its job from the queue."""
+        """Removes a job from the queue, and wakes the next leader and the finished followers."""
         with self._lock:
-            heir = self._hand_on(own)
-        for job in own.group or ():
-            if job is not own and job.finished:
-                _wake(job)
-        if heir is not None:
-            _wake(heir)
+            successor = self._choose_leader(own)
+        group = own.group
+        if group is not None and group.finished:
+            for job in group:
+                if job is not own:
+                    _wake(job)
+        if successor is not None:
+            _wake(successor)
 
-    # --- with the lock; loops are here, for where a loop turns right inside of a ``try`` or a
-    # --- ``with``, Python (3.12, 3.13) forgets these two if it is interrupted just then
+    # --- called with the lock held. Its loop is in a function of its own: Python 3.12 and 3.13 skip
+    # --- ``finally`` and ``__exit__`` if a loop directly in a ``try`` or ``with`` is interrupted
 
-    def _next_group(self) -> Group:
-        group = Group(islice(self._waiting, self._size))
-        for job in group:
-            job.group = group
-        return group
-
-    def _hand_on(self, own: Job[Any]) -> Job[Any] | None:
-        """Finishes the group that was led, and says who leads from now on."""
+    def _choose_leader(self, own: Job[Any]) -> Job[Any] | None:
+        """Finishes the leader's group and returns the next leader."""
         if self._leader is own and own.group is not None and own.group.final:
             own.group.finished = True
-        while self._waiting and self._waiting[0].finished:
+        while self._waiting:
+            group = self._waiting[0].group
+            if group is None or not group.finished:
+                break
             self._waiting.popleft()
         if own in self._waiting:
             self._waiting.remove(own)
@@ -198,15 +195,18 @@ class GroupCommit:
 
     # --- after an interrupt
 
-    def _surely_end(self, own: Job[Any]) -> None:
-        """The same, however often it is interrupted."""
+    def _end_after_interrupt(self, own: Job[Any]) -> None:
+        """Calls ``_end`` until it is not interrupted, for a thread that waits for nobody now."""
         for _ in range(_INTERRUPTS):
             with suppress(BaseException):
+                with self._lock:
+                    if self._waiting_thread == threading.get_ident():
+                        self._others_arrived, self._waiting_thread = None, 0
                 self._end(own)
                 return
 
 
 def _wake(job: Job[Any]) -> None:
     if job.wake is not None:
-        with suppress(RuntimeError):  # it is awake
+        with suppress(RuntimeError):  # it is awake already
             job.wake.release()

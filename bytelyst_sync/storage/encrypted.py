@@ -1,21 +1,37 @@
-"""Encryption at rest: any store, with its payload sealed on the way in.
+"""Encryption at rest: wraps any store and encrypts the payload before it is written.
 
-Names of entities, ids of records, times and versions stay readable, because the queue is ordered
-and found by them; what the records hold, what the server said and where pulls stand does not.
+The data of records, the server's answers and the pull cursors are encrypted. Names of entities, ids
+of records, times and versions are not, because rows are found and ordered by them. Each value is
+bound to its table, row and column and, in queued items and conflicts, to the item's id, the record
+and the operation: a value that was copied to another place cannot be decrypted. A row with such a
+value is set aside and reported.
+
+Somebody who can write the file can still delete rows, change columns that are not encrypted, or
+restore an older copy of the file. The store cannot detect that.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from bytelyst_sync.errors import StorageError
-from bytelyst_sync.storage.base import DeliveryRight, Reader, Storage, Table, Transaction, Value
-from bytelyst_sync.storage.schema import CONFLICTS, ITEMS, META, RECORDS, SEALED, TABLES, Meta
-from bytelyst_sync.storage.seal import Key, Seal, is_sealed
-from bytelyst_sync.storage.sqlite import SQLiteStorage
+from bytelyst_sync.storage.base import DeliveryLock, Reader, Storage, Table, Transaction, Value
+from bytelyst_sync.storage.cipher import AlteredValueError, Cipher, Key, is_encrypted, key_name
+from bytelyst_sync.storage.encrypted_rows import (
+    DecryptingReader,
+    EncryptingTransaction,
+    decrypted_values,
+    encrypted_columns,
+    is_unencrypted,
+    key_columns,
+    stored_values,
+)
+from bytelyst_sync.storage.schema import META, SEALED, TABLES, Meta
+from bytelyst_sync.storage.set_aside import UnsoundRowError, set_aside_row
+from bytelyst_sync.storage.sqlite.store import SQLiteStorage
 
 __all__ = ["EncryptedStorage"]
 
@@ -23,30 +39,30 @@ R = TypeVar("R", bound=NamedTuple)
 T = TypeVar("T")
 V = TypeVar("V", bound=int | str)
 
-_DIGEST = "digest"
-"""The column by which equal content is found: sealed so that equal ones are alike."""
-_PAYLOAD: dict[str, tuple[str, ...]] = {
-    ITEMS.name: ("data", "error", _DIGEST),
-    RECORDS.name: ("state", "beside"),
-    CONFLICTS.name: ("local", "remote", "base", "fields"),
-    META.name: ("value",),
-}
+_MARKER_CONTEXT, _MARKER_TEXT = b"the marker of an encrypted store", "encrypted"
 _ROWS_AT_ONCE = 200
+_SET_ASIDE_AT_ONCE = 1000
+_NOTICES = 3
+
+
+class _UnmarkedError(Exception):
+    """The marker is missing, damaged, of release 0.1, or encrypted with an unknown key."""
 
 
 class EncryptedStorage:
     """A store whose payload is encrypted with AES-256-GCM. Needs the extra ``crypto``.
 
     ``storage`` is a path (SQLite, with ``durability``) or any other store. ``key`` is 32 random
-    bytes, what ``generate_key()`` returned, or a callable that returns either and is called at
-    the first use. A wrong key raises ``StorageError`` and changes nothing.
+    bytes, a result of ``generate_key()``, or a callable that returns either and is called at the
+    first use. A wrong key raises ``StorageError`` and changes nothing. A store of release 0.1 is
+    encrypted again at the first use, in small transactions that may be cut off at any point.
 
-    To take a new key, give it as ``key`` and the former one among ``old_keys``, call ``rotate()``
-    once, and leave the former one out from then on. Every method may be called from any thread.
+    To change the key, pass the new one as ``key`` and the former one in ``old_keys``, call
+    ``rotate()`` once, and omit the former key afterwards. Any thread may call every method.
     """
 
     seals = True
-    """Its rows are of no use to who reads the store without it."""
+    """The wrapped store must not be used without this object."""
 
     def __init__(
         self,
@@ -56,256 +72,209 @@ class EncryptedStorage:
         old_keys: Iterable[Key] = (),
         durability: str = "full",
     ) -> None:
-        self._seal = Seal(key, old_keys)
+        self._cipher = Cipher(key, old_keys)
         self._storage: Storage = (
             SQLiteStorage(storage, durability)
             if isinstance(storage, (str, os.PathLike))
             else storage
         )
+        self._known_marker: str | None = None
+        """The last marker that was authenticated."""
+        self._notices: list[str] = []
 
     def __repr__(self) -> str:
         return f"EncryptedStorage({self._storage!r})"
 
+    @property
+    def path(self) -> Path | None:
+        """The file of the wrapped store; ``None`` if it has none."""
+        path: Path | None = getattr(self._storage, "path", None)
+        return path
+
+    @property
+    def kind(self) -> str | None:
+        """The kind of the wrapped store; ``None`` if it is not in a file."""
+        kind: str | None = getattr(self._storage, "kind", None)
+        return kind
+
     def write(self, work: Callable[[Transaction], T], then: Callable[[T], None] | None = None) -> T:
-        """As the port says."""
+        """See ``Storage``."""
 
-        def sealed(tx: Transaction) -> T:
-            self._check(tx)
-            if tx.get(META, SEALED) is None:
-                tx.insert(META, Meta(SEALED, self._seal.name))
-            return work(_SealedTransaction(tx, self._seal))
+        def encrypted(tx: Transaction) -> T:
+            if not self._is_marked(tx):
+                tx.insert(META, self._new_marker())
+            return work(EncryptingTransaction(tx, self._cipher))
 
-        return self._storage.write(sealed, then)
+        return self._repaired(lambda: self._storage.write(encrypted, then))
 
     def read(self, work: Callable[[Reader], T]) -> T:
-        """As the port says."""
+        """See ``Storage``."""
 
-        def opened(tx: Reader) -> T:
-            self._check(tx)
-            return work(_SealedReader(tx, self._seal))
+        def decrypted(tx: Reader) -> T:
+            self._is_marked(tx)
+            return work(DecryptingReader(tx, self._cipher))
 
-        return self._storage.read(opened)
+        return self._repaired(lambda: self._storage.read(decrypted))
 
-    def _check(self, tx: Reader) -> None:
-        """Refuses a key that is not this store's, before anything is written with it."""
+    def _repaired(self, action: Callable[[], T]) -> T:
+        """Runs the action, and again after a migration or after setting a row aside."""
+        for _ in range(_SET_ASIDE_AT_ONCE):
+            try:
+                return action()
+            except _UnmarkedError:  # noqa: PERF203 - each pass runs a transaction
+                self._migrate()
+            except UnsoundRowError as error:
+                self._set_aside(error)
+        raise StorageError(
+            f"more than {_SET_ASIDE_AT_ONCE} rows of the store were altered or damaged and have"
+            " been set aside; the next call continues. Restore a backup if there is one"
+        )
+
+    def _set_aside(self, error: UnsoundRowError) -> None:
+        self._storage.write(lambda tx: set_aside_row(tx, error.table, error.row, error.reason))
+        self._notices = [*self._notices, str(error)][-_NOTICES:]
+
+    # -- the marker ------------------------------------------------------------------------------
+
+    def _is_marked(self, tx: Reader) -> bool:
+        """Checks the key by the store's marker; false if the store is empty.
+
+        Raises ``_UnmarkedError`` if the marker cannot be decrypted.
+        """
         row = tx.get(META, SEALED)
         if row is None:
             if tx.last_number() > 0:
-                raise StorageError(
-                    "the store was begun without encryption; begin an encrypted one with a new "
-                    "file, and carry the records over"
-                )
-        elif not self._seal.knows(row.value):
+                raise _UnmarkedError
+            return False
+        if row.value != self._known_marker:
+            if not (is_encrypted(row.value) and self._cipher.knows(key_name(row.value))):
+                raise _UnmarkedError
+            try:
+                self._cipher.decrypt(row.value, _MARKER_CONTEXT)
+            except AlteredValueError:
+                raise _UnmarkedError from None
+            self._known_marker = row.value
+        return True
+
+    def _new_marker(self) -> Meta:
+        return Meta(SEALED, self._cipher.encrypt(_MARKER_TEXT, _MARKER_CONTEXT))
+
+    def _mark(self, tx: Transaction) -> None:
+        """Marks the store with the current key."""
+        row = tx.get(META, SEALED)
+        if row is None:
+            tx.insert(META, self._new_marker())
+        elif not self._cipher.is_current(row.value):
+            tx.replace(META, row, self._new_marker())
+
+    def _migrate(self) -> None:
+        """Encrypts a store of release 0.1 again, or one without a valid marker, and marks it.
+
+        The marker is written last: a migration that was cut off runs again.
+        """
+        self._storage.read(self._check_key)
+        self._encrypt_again(former=True)
+        self._storage.write(self._replace_marker)
+
+    def _check_key(self, tx: Reader) -> None:
+        """Checks the key by a stored value, because the marker may be damaged."""
+        marker = tx.get(META, SEALED)
+        value = next(stored_values(tx), None)
+        if marker is None and value is not None and not is_encrypted(value):
             raise StorageError(
-                f"the store is encrypted with another key, named {row.value}; the one given is "
-                f"named {self._seal.name}. Give the right key, or the former one among old_keys"
+                "the store was created without encryption: create an encrypted one in a new file,"
+                " and copy the records to it"
             )
+        name = None
+        if is_encrypted(value):
+            name = key_name(value)
+        elif value is None and marker is not None:
+            name = key_name(marker.value) if is_encrypted(marker.value) else str(marker.value)
+        if name is not None and not self._cipher.knows(name):
+            raise self._cipher.unknown_key(name)
+
+    def _replace_marker(self, tx: Transaction) -> None:
+        row = tx.get(META, SEALED)
+        if row is not None:
+            tx.delete(META, row)
+        tx.insert(META, self._new_marker())
+
+    # -- encrypting again ------------------------------------------------------------------------
 
     def rotate(self) -> int:
-        """Seals anew, with ``key``, what is sealed with another one; returns how many rows.
+        """Encrypts rows of the former keys again with ``key``; returns how many rows.
 
-        It may run beside a program that uses the store with the same keys, and again after it
-        was cut off. Until it has returned, keep the old keys.
+        Other programs with the same keys may use the store meanwhile. It may be cut off and called
+        again. Keep the old keys until it has returned.
         """
+        self.read(lambda _: None)
+        self._storage.write(self._mark)
+        return self._encrypt_again(former=False)
 
-        def take(tx: Transaction) -> None:
-            self._check(tx)
-            row = tx.get(META, SEALED)
-            if row is not None and row.value != self._seal.name:
-                tx.replace(META, row, row._replace(value=self._seal.name))
+    def _encrypt_again(self, *, former: bool) -> int:
+        return sum(self._encrypt_table(table, former) for table in TABLES if table.private)
 
-        self._storage.write(take)
-        return sum(self._rotate(table) for table in TABLES if table.name in _PAYLOAD)
-
-    def _rotate(self, table: Table[Any]) -> int:
+    def _encrypt_table(self, table: Table[Any], former: bool) -> int:
         after: tuple[Value, ...] | None = None
         done = 0
         while True:
             bound = after
 
-            def work(
-                tx: Transaction, bound: tuple[Value, ...] | None = bound
-            ) -> tuple[int, tuple[Value, ...] | None]:
+            def work(tx: Transaction, bound: tuple[Value, ...] | None = bound) -> tuple[int, Any]:
                 rows = list(tx.scan(table, after=bound, limit=_ROWS_AT_ONCE))
-                changed = sum(_reseal(tx, table, row, self._seal) for row in rows)
-                more = len(rows) == _ROWS_AT_ONCE
-                return changed, tuple(
-                    getattr(rows[-1], name) for name in table.key
-                ) if more else None
+                changed = sum(self._encrypt_row(tx, table, row, former) for row in rows)
+                return changed, rows[-1] if len(rows) == _ROWS_AT_ONCE else None
 
-            count, after = self._storage.write(work)
+            count, last = self._repaired(lambda: self._storage.write(work))
             done += count
-            if after is None:
+            if last is None:
                 return done
+            after = key_columns(table)(last)
+
+    def _encrypt_row(self, tx: Transaction, table: Table[Any], row: Any, former: bool) -> bool:
+        """Encrypts a row again; false if the current key was used already."""
+        cipher = self._cipher
+        if is_unencrypted(table, row) or all(
+            cipher.is_current(getattr(row, column))
+            for column in encrypted_columns(table)
+            if getattr(row, column) is not None
+        ):
+            return False
+        changed = {
+            column: cipher.encrypt(text, context, matched=column in table.matched)
+            for column, (text, _, context) in decrypted_values(
+                cipher, table, row, former=former
+            ).items()
+        }
+        tx.replace(table, row, row._replace(**changed))
+        return True
+
+    # -- the rest of the port --------------------------------------------------------------------
 
     def changes(self) -> object:
-        """As the port says."""
+        """See ``Storage``."""
         return self._storage.changes()
 
-    def delivery_right(self) -> DeliveryRight:
-        """As the port says."""
+    def delivery_right(self) -> DeliveryLock:
+        """See ``Storage``."""
         return self._storage.delivery_right()
+
+    def purge(self) -> None:
+        """Removes deleted data from the file, if the wrapped store can."""
+        purge = getattr(self._storage, "purge", None)
+        if purge is not None:
+            purge()
 
     @property
     def notice(self) -> str | None:
-        """As the port says."""
-        return self._storage.notice
+        """See ``Storage``."""
+        notices = [*self._notices, self._storage.notice]
+        return "; ".join(filter(None, notices)) or None
 
     def after_fork(self) -> None:
-        """As the port says."""
+        """See ``Storage``."""
         self._storage.after_fork()
 
     def close(self) -> None:
-        """As the port says."""
+        """See ``Storage``."""
         self._storage.close()
-
-
-class _SealedReader:
-    """Opens rows as they are read. The row that names the key is the store's own, and not shown."""
-
-    def __init__(self, tx: Reader, seal: Seal) -> None:
-        self._tx = tx
-        self._seal = seal
-        self._read: dict[tuple[str, tuple[Value, ...]], tuple[str, str]] = {}
-        """What was read, with what it is sealed as: unchanged, it is written back as it was."""
-
-    def get(self, table: Table[R], *key: Value) -> R | None:
-        row = self._tx.get(table, *key)
-        return None if row is None else self._open(table, row)
-
-    def scan(
-        self,
-        table: Table[R],
-        index: str | None = None,
-        prefix: tuple[Value, ...] = (),
-        **bounds: Any,
-    ) -> Iterator[R]:
-        return self._opened(self._tx.scan, table, index, prefix, bounds)
-
-    def fetch(self, table: Table[R], prefix: tuple[Value, ...], values: Iterable[V]) -> dict[V, R]:
-        rows = self._tx.fetch(table, prefix, values)
-        return {value: self._open(table, row) for value, row in rows.items()}
-
-    def pick(
-        self, table: Table[R], columns: tuple[str, ...], keys: Iterable[V]
-    ) -> dict[V, tuple[Value, ...]]:
-        found = self.fetch(table, (), keys).items()
-        return {key: tuple(getattr(row, name) for name in columns) for key, row in found}
-
-    def present(
-        self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[V]
-    ) -> set[V]:
-        return self._tx.present(table, index, prefix, values)
-
-    def count(self, table: Table[R], *prefix: Value) -> int:
-        return self._tx.count(table, *prefix)
-
-    def counts(self, table: Table[R]) -> dict[tuple[Value, ...], int]:
-        return self._tx.counts(table)
-
-    def last_number(self) -> int:
-        return self._tx.last_number()
-
-    def _opened(
-        self,
-        scan: Callable[..., Iterator[R]],
-        table: Table[R],
-        index: str | None,
-        prefix: tuple[Value, ...],
-        bounds: dict[str, Any],
-    ) -> Iterator[R]:
-        if index == _DIGEST and len(prefix) > 1:
-            entity, digest, *rest = prefix
-            sealed = self._seal.close(digest, f"{table.name}.{_DIGEST}", alike=True)
-            prefix = (entity, sealed, *rest)
-        if table is not META:
-            return (self._open(table, row) for row in scan(table, index, prefix, **bounds))
-        limit = bounds.pop("limit", None)
-        rows = scan(table, index, prefix, **bounds, limit=None if limit is None else limit + 1)
-        shown = (self._open(table, row) for row in rows if not _is_marker(row))
-        return islice(shown, limit)
-
-    def _open(self, table: Table[R], row: R) -> R:
-        found: dict[str, str] = {}
-        for column in _PAYLOAD.get(table.name, ()):
-            sealed = getattr(row, column)
-            # beside the values that are sealed, a store keeps its own marks in the same table
-            if sealed is not None and (table is not META or is_sealed(sealed)):
-                name = f"{table.name}.{column}"
-                text = self._seal.open(sealed, name, alike=column == _DIGEST)
-                self._read[name, _key(table, row)] = (text, sealed)
-                found[column] = text
-        return row._replace(**found) if found else row
-
-
-class _SealedTransaction(_SealedReader):
-    """Seals rows as they are written."""
-
-    _tx: Transaction
-
-    def insert(self, table: Table[R], *rows: R) -> None:
-        self._tx.insert(table, *(self._close(table, row, None) for row in rows))
-
-    def replace(self, table: Table[R], old: R, new: R) -> None:
-        key = _key(table, old)
-        self._tx.replace(table, self._close(table, old, key), self._close(table, new, key))
-
-    def replace_all(self, table: Table[R], pairs: Iterable[tuple[R, R]]) -> None:
-        for old, new in pairs:
-            self.replace(table, old, new)
-
-    def amend(self, table: Table[R], rows: Sequence[R], **values: Value) -> list[R]:
-        new = [row._replace(**values) for row in rows]
-        self.replace_all(table, zip(rows, new, strict=True))
-        return new
-
-    def delete(self, table: Table[R], *rows: R) -> None:
-        self._tx.delete(table, *(self._close(table, row, _key(table, row)) for row in rows))
-
-    def take(
-        self,
-        table: Table[R],
-        index: str | None = None,
-        prefix: tuple[Value, ...] = (),
-        **bounds: Any,
-    ) -> Iterator[R]:
-        return self._opened(self._tx.take, table, index, prefix, bounds)
-
-    def next_number(self) -> int:
-        return self._tx.next_number()
-
-    def _close(self, table: Table[R], row: R, key: tuple[Value, ...] | None) -> R:
-        """The row as it is stored; ``key`` is the one that it was read by, if it was."""
-        sealed: dict[str, str] = {}
-        for column in _PAYLOAD.get(table.name, ()):
-            text = getattr(row, column)
-            if text is None:
-                continue
-            name = f"{table.name}.{column}"
-            known = None if key is None else self._read.get((name, key))
-            if known is not None and known[0] == text:
-                sealed[column] = known[1]
-            else:
-                sealed[column] = self._seal.close(text, name, alike=column == _DIGEST)
-        return row._replace(**sealed) if sealed else row
-
-
-def _key(table: Table[Any], row: Any) -> tuple[Value, ...]:
-    return tuple(getattr(row, column) for column in table.key)
-
-
-def _is_marker(row: Any) -> bool:
-    return bool(row.name == SEALED)
-
-
-def _reseal(tx: Transaction, table: Table[Any], row: Any, seal: Seal) -> bool:
-    """Whether anything of the row had to be sealed anew."""
-    changed: dict[str, Any] = {}
-    for column in _PAYLOAD[table.name]:
-        text = getattr(row, column)
-        if is_sealed(text) and not seal.is_current(text):
-            name, alike = f"{table.name}.{column}", column == _DIGEST
-            changed[column] = seal.close(seal.open(text, name, alike=alike), name, alike=alike)
-    if changed:
-        tx.replace(table, row, row._replace(**changed))
-    return bool(changed)

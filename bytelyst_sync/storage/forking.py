@@ -1,12 +1,11 @@
-"""Lets stores come through a fork of their process.
+"""Closes stores before a fork, so that parent and child can both use them afterwards.
 
-A copy of SQLite's memory in a child believes that it holds the locks of its parent's connections.
-To open the same file there would be to use locks that are not held: the parent could checkpoint
-and delete the WAL while the child writes to it. So the parent closes its connections right before
-the fork, and both open their own afterwards, at their next use.
+In a child, SQLite's memory still says that the parent's locks are held, although they are not: the
+parent could checkpoint and delete the WAL while the child writes to it. So the parent closes its
+connections right before the fork, and both processes open their own at the next use.
 
-The hooks run on the thread that forks. They are called by ``os.fork`` and ``multiprocessing``, not
-by ``subprocess``. They log nothing and raise nothing, for nobody could handle it there.
+The hooks run in the thread that forks. ``os.fork`` and ``multiprocessing`` call them;
+``subprocess`` does not. They log nothing and raise nothing.
 """
 
 from __future__ import annotations
@@ -17,26 +16,33 @@ import weakref
 from importlib import import_module
 from typing import Protocol
 
-__all__ = ["Forked", "bury", "watch"]
+__all__ = ["FORK_REMEDY", "Forked", "keep_alive_forever", "watch"]
 
-_graveyard: list[object] = []
+FORK_REMEDY = (
+    "fork by os.fork or multiprocessing, while no thread is in a transaction; under uWSGI set"
+    " py-call-osafterfork = true and enable-threads = true, or lazy-apps = true; or make the engine"
+    " in the child"
+)
+"""The remedy for a process that was forked without Python's hooks, or during a transaction."""
+
+_referenced_forever: list[object] = []
 _CTYPES = "ctypes"
-"""Loaded by programs that fork: it is large, and the others have no use for it."""
+"""Imported only in programs that fork, because it is large."""
 
 
 class Forked(Protocol):
-    """What a store does about a fork."""
+    """The hooks of a store."""
 
     def before_fork(self) -> None:
-        """In the parent: closes what the child must not inherit, and stays closed."""
+        """In the parent: closes the store, and keeps it closed until after the fork."""
         ...
 
     def after_fork_in_parent(self) -> None:
-        """In the parent: may be used again."""
+        """In the parent: allows the next use to open the store."""
         ...
 
     def after_fork(self) -> None:
-        """In the child: lets go of what is the parent's."""
+        """In the child: forgets the parent's connections and locks."""
         ...
 
 
@@ -45,13 +51,13 @@ _forking = threading.local()
 
 
 def watch(store: Forked) -> None:
-    """Has the store told of every fork, for as long as it lives."""
+    """Calls the store's hooks at every fork, as long as the store exists."""
     _stores.add(store)
 
 
-def bury(thing: object) -> None:
-    """Keeps something of the parent's from ever being closed here, even as the program ends."""
-    _graveyard.append(thing)
+def keep_alive_forever(thing: object) -> None:
+    """Keeps an object of the parent alive in this process, even at the interpreter's exit."""
+    _referenced_forever.append(thing)
     ctypes = import_module(_CTYPES)
     keep = getattr(getattr(ctypes, "pythonapi", None), "Py_IncRef", None)
     if keep is not None:
@@ -59,10 +65,10 @@ def bury(thing: object) -> None:
 
 
 def _before() -> None:
-    # the same ones afterwards: another thread may make one meanwhile
+    # the hooks after the fork run for the same stores: another thread may create one meanwhile
     _forking.stores = list(_stores)
     if _forking.stores:
-        import_module(_CTYPES)  # here, for in the child another thread may have been in it
+        import_module(_CTYPES)  # not in the child, where another thread's import lock may be held
     for store in _forking.stores:
         store.before_fork()
 

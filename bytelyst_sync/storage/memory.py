@@ -1,287 +1,131 @@
 """A store in memory: for tests, and for programs that can afford to lose their queue.
 
-Who owns what: one plain lock guards all of the content. It is held while ``work`` runs, be it for
-reading or for writing, so that every transaction sees and leaves a whole state; a call from within
-``work`` would wait for itself, and is refused. ``then`` runs when the lock is free. The right to
-deliver is a second lock, which only its handles touch.
+Who owns what: one plain lock guards all of the content. It is held while ``work`` runs, for reading
+and for writing, so every transaction sees and leaves a consistent state. A call from within
+``work`` would wait for itself, and is refused. ``then`` runs while the lock is free. The delivery
+lock is a second lock, which only its own objects use.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from functools import partial
-from itertools import islice
-from operator import itemgetter
 from typing import Any, TypeVar
 
-from bytelyst_sync.storage.base import DeliveryRight, Reader, Table, Transaction, Value
-from bytelyst_sync.storage.ordered import TOP, Key, OrderedKeys
+from bytelyst_sync.storage.base import DeliveryLock, Reader, Transaction
+from bytelyst_sync.storage.ordered import Key, OrderedKeys
+from bytelyst_sync.storage.ordered_tables import Counts, Layout, OrderedView
 
 __all__ = ["MemoryStorage"]
 
-R = TypeVar("R", bound=Any)
 T = TypeVar("T")
-V = TypeVar("V", bound=int | str)
-
-
-def _picker(columns: tuple[str, ...], wanted: tuple[str, ...]) -> Callable[[Any], Key]:
-    """A function from a row to the tuple of some of its columns."""
-    places = [columns.index(column) for column in wanted]
-    if len(places) == 1:
-        only = places[0]
-        return lambda row: (row[only],)
-    if not places:
-        return lambda _: ()
-    return itemgetter(*places)
 
 
 class _Content:
-    """One table's rows by key, their orders, and how many there are of each counted kind."""
+    """The content of a store: per table the rows by key, the order of keys and of each index, and
+    the number of rows per combination of counted columns.
 
-    def __init__(self, table: Table[Any]) -> None:
-        self.rows: dict[Key, Any] = {}
-        self.counts: dict[Key, int] = {}
-        self.key = _picker(table.columns, table.key)
-        self.orders: dict[str | None, OrderedKeys] = {None: OrderedKeys()}
-        self._counted = _picker(table.columns, table.counted) if table.counted else None
-        self._entries: dict[str | None, Callable[[Any], Key]] = {None: self.key}
-        self.keys: dict[str | None, Callable[[Key], Key]] = {None: lambda entry: entry}
-        self._widths: dict[str | None, int] = {None: 0}
-        for name, columns in table.indexes.items():
-            order = table.order(name)
-            self.orders[name] = OrderedKeys()
-            self._entries[name] = _picker(table.columns, order)
-            self.keys[name] = _picker(order, table.key)
-            self._widths[name] = len(columns)
+    It has the primitives of ``OrderedView``. Each change stores the step that undoes it.
+    """
 
-    def put(self, row: Any) -> None:
-        """Adds a row whose key is free."""
-        self.rows[self.key(row)] = row
-        for name, entry_of in self._entries.items():
-            entry = entry_of(row)
-            if None not in entry[: self._widths[name]]:
-                self.orders[name].add(entry)
-        self._count(row, 1)
+    def __init__(self) -> None:
+        self._rows: defaultdict[Layout, dict[Key, Any]] = defaultdict(dict)
+        self._orders: defaultdict[tuple[Layout, str | None], OrderedKeys] = defaultdict(OrderedKeys)
+        self._counts: defaultdict[Layout, Counts] = defaultdict(dict)
+        self._number = 0
+        self._undo: list[Callable[[], Any]] = []
 
-    def drop(self, row: Any) -> None:
-        """Removes a row that is there."""
-        del self.rows[self.key(row)]
-        for name, entry_of in self._entries.items():
-            entry = entry_of(row)
-            if None not in entry[: self._widths[name]]:
-                self.orders[name].remove(entry)
-        self._count(row, -1)
-
-    def swap(self, old: Any, new: Any) -> None:
-        """Replaces a row by another with the same key, touching only the orders that differ."""
-        self.rows[self.key(new)] = new
-        for name, entry_of in self._entries.items():
-            before, after = entry_of(old), entry_of(new)
-            if before != after:
-                if None not in before[: self._widths[name]]:
-                    self.orders[name].remove(before)
-                if None not in after[: self._widths[name]]:
-                    self.orders[name].add(after)
-        self._count(old, -1)
-        self._count(new, 1)
-
-    def _count(self, row: Any, by: int) -> None:
-        if self._counted is not None:
-            counted = self._counted(row)
-            self.counts[counted] = self.counts.get(counted, 0) + by
-            if not self.counts[counted]:
-                del self.counts[counted]
-
-
-class _View:
-    """The reader and the transaction of the port, and what undoes the latter."""
-
-    def __init__(self, contents: dict[str, _Content], number: int) -> None:
-        self.number = number
-        self._contents = contents
-        self._undo: list[Callable[[], None]] = []
-        self._ended = False
-
-    def end(self) -> None:
-        """The view is of no use any more."""
-        self._ended = True
+    def keep(self) -> None:
+        """Makes the changes permanent."""
+        self._undo.clear()
 
     def undo(self) -> None:
-        """Takes back all changes, last first."""
-        while self._undo:
-            self._undo.pop()()
+        """Undoes all changes since the last ``keep``, last first."""
+        steps, self._undo = self._undo, []
+        while steps:
+            steps.pop()()
+        self._undo.clear()  # the steps themselves have added entries
 
-    def get(self, table: Table[R], *key: Value) -> R | None:
-        """The row with this key, or ``None``."""
-        row: R | None = self._content_of(table).rows.get(key)
-        return row
+    def get(self, layout: Layout, key: Key) -> Any | None:
+        """See ``OrderedRows``."""
+        return self._rows[layout].get(key)
 
-    def scan(
-        self,
-        table: Table[R],
-        index: str | None = None,
-        prefix: tuple[Value, ...] = (),
-        *,
-        after: tuple[Value, ...] | None = None,
-        upto: tuple[Value, ...] | None = None,
-        limit: int | None = None,
-        reverse: bool = False,
-    ) -> Iterator[R]:
-        """Rows in the order of an index or of the key, read as they are asked for."""
-        order = table.order(index)
-        if len(prefix) + max(len(after or ()), len(upto or ())) > len(order):
-            raise ValueError(f"a scan of {table.name} by {index or 'key'} is ordered by {order}")
-        content = self._content_of(table)
-        if None in prefix:
-            return iter(())
-        start = prefix if upto is None or not reverse else prefix + upto
-        stop = (*prefix, TOP) if upto is None or reverse else (*prefix, *upto, TOP)
-        if after is not None:
-            if reverse:
-                stop = (*prefix, *after)
-            else:
-                start = (*prefix, *after, TOP)
-        return self._rows(content, index, start, stop, limit, reverse=reverse)
-
-    def _rows(
-        self,
-        content: _Content,
-        index: str | None,
-        start: Key,
-        stop: Key,
-        limit: int | None,
-        *,
-        reverse: bool,
+    def rows(
+        self, layout: Layout, index: str | None, start: Key, stop: Key, *, reverse: bool
     ) -> Iterator[Any]:
-        key_of, rows = content.keys[index], content.rows
-        found = content.orders[index].between(start, stop, reverse=reverse)
-        for entry in found if limit is None else islice(found, max(limit, 0)):
-            self._check()
-            yield rows[key_of(entry)]
+        """See ``OrderedRows``."""
+        rows = self._rows[layout]
+        entries = self._orders[layout, index].between(start, stop, reverse=reverse)
+        if index is None:
+            return map(rows.__getitem__, entries)
+        return map(rows.__getitem__, map(layout.key_of_entry[index], entries))
 
-    def take(
-        self,
-        table: Table[R],
-        index: str | None = None,
-        prefix: tuple[Value, ...] = (),
-        *,
-        upto: tuple[Value, ...] | None = None,
-        limit: int | None = None,
-    ) -> Iterator[R]:
-        """``scan``: there is one writer at a time."""
-        return self.scan(table, index, prefix, upto=upto, limit=limit)
+    def add(self, layout: Layout, key: Key, row: Any, entries: list[tuple[str, Key]]) -> bool:
+        """See ``OrderedRows``."""
+        rows = self._rows[layout]
+        if key in rows:
+            return False
+        rows[key] = row
+        self._orders[layout, None].add(key)
+        self._undo.append(partial(self.drop, layout, key))
+        for index, entry in entries:
+            self.add_entry(layout, index, entry, key)
+        return True
 
-    def fetch(self, table: Table[R], prefix: tuple[Value, ...], values: Iterable[V]) -> dict[V, R]:
-        """The rows whose key is the prefix and one of these values, by that value."""
-        rows = ((each, self.get(table, *prefix, each)) for each in values)
-        return {each: row for each, row in rows if row is not None}
-
-    def pick(
-        self, table: Table[R], columns: tuple[str, ...], keys: Iterable[V]
-    ) -> dict[V, tuple[Value, ...]]:
-        """Some columns of the rows that have one of these keys, by key."""
-        found = self.fetch(table, (), keys).items()
-        return {key: tuple(getattr(row, name) for name in columns) for key, row in found}
-
-    def present(
-        self, table: Table[R], index: str | None, prefix: tuple[Value, ...], values: Iterable[V]
-    ) -> set[V]:
-        """Which of these values some row has in the column that follows the prefix."""
-        return {
-            each
-            for each in values
-            if next(self.scan(table, index, (*prefix, each), limit=1), None) is not None
-        }
-
-    def count(self, table: Table[R], *prefix: Value) -> int:
-        """How many rows have these leading counted columns."""
-        counts = self._content_of(table).counts
-        if len(prefix) == len(table.counted):
-            return counts.get(prefix, 0)
-        width = len(prefix)
-        return sum(number for values, number in counts.items() if values[:width] == prefix)
-
-    def counts(self, table: Table[R]) -> dict[tuple[Value, ...], int]:
-        """The rows per combination of the counted columns that has any."""
-        return self._content_of(table).counts.copy()
-
-    def last_number(self) -> int:
-        """The number last given out."""
-        self._check()
-        return self.number
-
-    def insert(self, table: Table[R], *rows: R) -> None:
-        """Adds rows; ``ValueError`` if a key is there already."""
-        content = self._content_of(table)
-        for row in rows:
-            if content.key(row) in content.rows:
-                raise ValueError(f"{table.name} already has {content.key(row)}")
-            content.put(row)
-            self._undo.append(partial(content.drop, row))
-
-    def replace(self, table: Table[R], old: R, new: R) -> None:
-        """Changes a row; ``LookupError`` if it is not there, ``ValueError`` if its new key is."""
-        content = self._content_of(table)
-        there = self._there(table, old)
-        if content.key(old) == content.key(new):
-            content.swap(there, new)
-            self._undo.append(lambda: content.swap(new, there))
-        elif content.key(new) in content.rows:
-            raise ValueError(f"{table.name} already has {content.key(new)}")
-        else:
-            self.delete(table, there)
-            self.insert(table, new)
-
-    def replace_all(self, table: Table[R], pairs: Iterable[tuple[R, R]]) -> None:
-        """``replace`` for many."""
-        for old, new in pairs:
-            self.replace(table, old, new)
-
-    def amend(self, table: Table[R], rows: Sequence[R], **values: Value) -> list[R]:
-        """Sets the same columns in all of these rows, and returns them as they are then."""
-        new = [row._replace(**values) for row in rows]
-        self.replace_all(table, zip(rows, new, strict=True))
-        return new
-
-    def delete(self, table: Table[R], *rows: R) -> None:
-        """Removes rows; ``LookupError`` if one is not there."""
-        content = self._content_of(table)
-        for row in rows:
-            there = self._there(table, row)
-            content.drop(there)
-            self._undo.append(partial(content.put, there))
-
-    def next_number(self) -> int:
-        """The next number of the sequence."""
-        self._check()
-        self.number += 1
-        return self.number
-
-    def _there(self, table: Table[R], row: R) -> R:
-        content = self._content_of(table)
-        there: R | None = content.rows.get(content.key(row))
-        if there is None:
-            raise LookupError(f"{table.name} has no {content.key(row)}")
+    def swap(self, layout: Layout, key: Key, row: Any) -> Any | None:
+        """See ``OrderedRows``."""
+        rows = self._rows[layout]
+        there = rows.get(key)
+        if there is not None:
+            rows[key] = row
+            self._undo.append(partial(self.swap, layout, key, there))
         return there
 
-    def _content_of(self, table: Table[Any]) -> _Content:
-        self._check()
-        content = self._contents.get(table.name)
-        if content is None:
-            content = self._contents[table.name] = _Content(table)
-        return content
+    def drop(self, layout: Layout, key: Key) -> Any | None:
+        """See ``OrderedRows``."""
+        there = self._rows[layout].pop(key, None)
+        if there is not None:
+            self._orders[layout, None].remove(key)
+            self._undo.append(partial(self.add, layout, key, there, []))
+        return there
 
-    def _check(self) -> None:
-        if self._ended:
-            raise RuntimeError(
-                "this transaction has ended: use what it gives only inside of its work"
-            )
+    def add_entry(self, layout: Layout, index: str, entry: Key, key: Key) -> None:  # noqa: ARG002
+        """See ``OrderedRows``. The entry contains the key."""
+        self._orders[layout, index].add(entry)
+        self._undo.append(partial(self.drop_entry, layout, index, entry))
+
+    def drop_entry(self, layout: Layout, index: str, entry: Key) -> None:
+        """See ``OrderedRows``."""
+        self._orders[layout, index].remove(entry)
+        self._undo.append(partial(self.add_entry, layout, index, entry, ()))
+
+    def counts(self, layout: Layout) -> Counts:
+        """See ``OrderedRows``."""
+        return self._counts[layout].copy()
+
+    def add_to_count(self, layout: Layout, counted: Key, by: int) -> None:
+        """See ``OrderedRows``."""
+        counts = self._counts[layout]
+        counts[counted] = counts.get(counted, 0) + by
+        if not counts[counted]:
+            del counts[counted]
+        self._undo.append(partial(self.add_to_count, layout, counted, -by))
+
+    def last_number(self) -> int:
+        """See ``OrderedRows``."""
+        return self._number
+
+    def set_last_number(self, number: int) -> None:
+        """See ``OrderedRows``."""
+        self._undo.append(partial(self.set_last_number, self._number))
+        self._number = number
 
 
 class _Right:
-    """The right to deliver what one ``MemoryStorage`` holds."""
+    """An object for the delivery lock of one ``MemoryStorage``."""
 
     exclusive = True
 
@@ -293,13 +137,13 @@ class _Right:
 
     @property
     def held(self) -> bool:
-        """Whether this object, in this process, holds it."""
+        """Whether this object holds the lock in this process."""
         return self._held and self._lock is self._storage.right_lock()
 
     def acquire(self) -> bool:
         """Tries once, without waiting."""
         lock = self._storage.right_lock()
-        if lock is not self._lock:  # this is a forked child, and that one the parent's
+        if lock is not self._lock:  # in a forked child: the former lock is the parent's
             self._lock, self._mutex, self._held = lock, threading.Lock(), False
         with self._mutex:
             if not self._held:
@@ -307,7 +151,7 @@ class _Right:
             return self._held
 
     def release(self) -> None:
-        """Gives it back, if it is held."""
+        """Releases the lock, if this object holds it."""
         if not self.held:
             return
         with self._mutex:
@@ -320,7 +164,7 @@ class MemoryStorage:
     """A queue and a local view that live as long as this object; nothing is durable.
 
     ``close()`` keeps the content: the object is the store. A forked child starts with an empty
-    one, for what its parent queued is the parent's to deliver. Any thread may call any method.
+    store, because the parent delivers what it has queued. Any thread may call any method.
     """
 
     def __init__(self) -> None:
@@ -331,26 +175,25 @@ class MemoryStorage:
         self._lock = threading.Lock()
         self._right = threading.Lock()
         self._local = threading.local()
-        self._contents: dict[str, _Content] = {}
-        self._number = 0
+        self._content = _Content()
 
     def __repr__(self) -> str:
         return "MemoryStorage()"
 
     def write(self, work: Callable[[Transaction], T], then: Callable[[T], None] | None = None) -> T:
-        """Runs ``work`` in a transaction; what it raises is raised here, with its changes undone.
+        """Runs ``work`` in a transaction. Its exception is raised here, with its changes undone.
 
-        ``RuntimeError`` from within a ``work`` of the same store.
+        Raises ``RuntimeError`` if it is called from a ``work`` of the same store.
         """
         self._refuse_nesting("write")
         with self._lock:
-            view = _View(self._contents, self._number)
+            view = OrderedView(self._content)
             self._local.inside = True
             try:
                 result = work(view)
-                self._number = view.number
+                self._content.keep()
             except BaseException:
-                view.undo()
+                self._content.undo()
                 raise
             finally:
                 view.end()
@@ -363,7 +206,7 @@ class MemoryStorage:
         """Runs ``work`` on the committed state; waits for a running write, so keep both short."""
         self._refuse_nesting("read")
         with self._lock:
-            view = _View(self._contents, self._number)
+            view = OrderedView(self._content)
             self._local.inside = True
             try:
                 return work(view)
@@ -375,22 +218,22 @@ class MemoryStorage:
         """Always the same: there is no other process."""
         return 0
 
-    def delivery_right(self) -> DeliveryRight:
-        """A new handle on the right to deliver, shared by the handles of this object."""
+    def delivery_right(self) -> DeliveryLock:
+        """A new object for the delivery lock of this store."""
         return _Right(self, self.right_lock())
 
     def right_lock(self) -> threading.Lock:
-        """What the handles of the right to deliver exclude each other by."""
+        """The lock that the objects for the delivery lock share."""
         self._disown_after_fork()
         return self._right
 
     @property
     def notice(self) -> str | None:
-        """Nothing ever happens to it."""
+        """Always ``None``: there is no file."""
         return None
 
     def after_fork(self) -> None:
-        """In a forked child: starts empty; what was queued is the parent's to deliver."""
+        """In a forked child: starts empty, because the parent delivers what it has queued."""
         self._start()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A sorted list of tuples that stays quick at a million: many small sorted chunks."""
+"""A sorted list of tuples in many small chunks, which is fast also with a million of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _CHUNK = 512
 
 
 class _Top:
-    """Greater than everything: ``(a, TOP)`` lies behind all tuples that start with ``a``."""
+    """Greater than everything: ``(a, TOP)`` comes after all tuples that start with ``a``."""
 
     __slots__ = ()
 
@@ -38,7 +38,7 @@ class OrderedKeys:
         self._lasts: list[Key] = []
 
     def add(self, key: Key) -> None:
-        """Puts a key that is not there yet in its place."""
+        """Adds a key, which must be new."""
         place = bisect_left(self._lasts, key)
         if place == len(self._chunks):
             if not place:
@@ -50,14 +50,14 @@ class OrderedKeys:
         insort(chunk, key)
         self._lasts[place] = chunk[-1]
         if len(chunk) > _CHUNK:
-            # what grows at its end leaves full chunks behind
+            # a list that grows at its end consists of full chunks
             cut = _CHUNK if place + 1 == len(self._chunks) else _CHUNK // 2
             self._chunks.insert(place + 1, chunk[cut:])
             self._lasts.insert(place, chunk[cut - 1])
             del chunk[cut:]
 
     def remove(self, key: Key) -> None:
-        """Takes out a key that is there; ``KeyError`` if it is not."""
+        """Removes a key; ``KeyError`` if there is none."""
         place, offset = self._find(key)
         if place == len(self._chunks) or self._chunks[place][offset] != key:
             raise KeyError(key)

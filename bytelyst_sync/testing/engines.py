@@ -1,4 +1,4 @@
-"""Engines for tests: in memory, on a test's server, closed when the test is over."""
+"""Engines for tests: in memory, for a test server, closed at the end of the test."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from bytelyst_sync.config import SyncConfig
+from bytelyst_sync.config.settings import SyncConfig
 from bytelyst_sync.engine import SyncEngine
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ SETTINGS: Final = {
     "timeout": (2.0, 5.0),
     "exit_timeout": 0.0,
 }
-"""What is different in a test: nothing is left on the disk, and nothing waits for long."""
+"""The settings for tests: nothing is stored on the disk, and waits are short."""
 
 
 class EngineFactory:
-    """Makes engines for the server at `base_url`, and closes them; a context manager.
+    """Creates engines for the server at ``base_url``, and closes them; a context manager.
 
-    They keep their queue in memory, wait at most 0.1 s between tries, and do not probe; being
-    back online is found out by ``flush()`` or the next try. Any thread may call it.
+    Their queue is in memory, they wait at most 0.1 s between attempts, and they do not probe:
+    ``flush()`` or the next attempt finds the network again. Any thread may call it.
     """
 
     def __init__(self, base_url: str) -> None:
@@ -46,22 +46,22 @@ class EngineFactory:
         self.close()
 
     def __call__(self, config: SyncConfig | None = None, /, **settings: Any) -> SyncEngine:
-        """A new engine. `settings` are those of ``SyncConfig``; ``entities`` has no default.
+        """A new engine. ``settings`` are those of ``SyncConfig``; ``entities`` has no default.
 
-        A `config`, such as your program's own, gives all that is neither a setting here nor
-        different in a test. Raises ``ConfigError`` for a wrong or missing setting.
+        All other settings are those of ``config``, such as your program's own, except for the
+        settings for tests. Raises ``ConfigError`` for a wrong or missing setting.
         """
         chosen: dict[str, Any] = {"base_url": self.base_url, **SETTINGS, **settings}
         if "retry_delay" in settings and "max_retry_delay" not in settings:
             del chosen["max_retry_delay"]  # which may be less than that
-        given = {} if config is None else attrs.asdict(config, recurse=False)
-        engine = SyncEngine(SyncConfig.from_mapping({**given, **chosen}))
+        base = {} if config is None else attrs.asdict(config, recurse=False)
+        engine = SyncEngine(SyncConfig.from_mapping({**base, **chosen}))
         with self._lock:
             self._engines.append(engine)
         return engine
 
     def close(self, timeout: float = 5.0) -> None:
-        """Close all engines, each within `timeout` seconds.
+        """Close all engines, each within ``timeout`` seconds.
 
         ``TimeoutError`` if one did not stop: a request or a callback of it is still running.
         """

@@ -1,4 +1,4 @@
-"""`capture_events`: what an engine tells its subscribers, on record.
+"""``capture_events``: records the events that an engine reports to its subscribers.
 
 The engine's notifier calls in from its thread, one event after the other; the condition guards the
 list of them and is notified with each. Predicates run outside of it, in the thread that waits.
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from bytelyst_sync.clock import SystemClock, patience
+from bytelyst_sync.clock import SystemClock, clamp_timeout
 from bytelyst_sync.model import RecordChange, SyncItem, SyncStatus, SyncStatusInfo
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _CLOCK = SystemClock()
 
 
 class Events:
-    """What was told so far, in the order in which it was told. Any thread may read it."""
+    """The events so far, in order. Any thread may read them."""
 
     def __init__(self) -> None:
         self._came = threading.Condition()
@@ -57,32 +57,30 @@ class Events:
         return [event for event in self.all if isinstance(event, SyncItem)]
 
     def clear(self) -> None:
-        """Forget what was told so far."""
+        """Forget the events so far."""
         with self._came:
             self._events.clear()
 
     def wait_for(self, predicate: Callable[[Event], object], timeout: float = 5.0) -> Event:
-        """The first event for which `predicate` holds, among those told and those to come.
-
-        Waits at most `timeout` seconds, of real time; then it raises ``TimeoutError``, which
-        lists what was told.
+        """The first event, past or future, for which ``predicate`` holds. Waits at most ``timeout``
+        seconds of real time; then it raises ``TimeoutError`` with the events.
         """
-        deadline = _CLOCK.monotonic() + patience(timeout)
-        asked: list[Event] = []
+        deadline = _CLOCK.monotonic() + clamp_timeout(timeout)
+        examined: list[Event] = []
         while True:
             events = self.all
-            if events[: len(asked)] != asked:
-                asked = []  # they were cleared meanwhile
-            for event in events[len(asked) :]:
+            if events[: len(examined)] != examined:
+                examined = []  # they were cleared meanwhile
+            for event in events[len(examined) :]:
                 if predicate(event):
                     return event
-            asked = events
+            examined = events
             with self._came:
-                left = deadline - _CLOCK.monotonic()
-                if self._events == asked and (left <= 0 or not self._came.wait(left)):
+                left_s = deadline - _CLOCK.monotonic()
+                if self._events == examined and (left_s <= 0 or not self._came.wait(left_s)):
                     break
-        told = "".join(f"\n  {event!r}" for event in asked) or " nothing"
-        raise TimeoutError(f"no event that fits came within {timeout:g} s; told was:{told}")
+        listed = "".join(f"\n  {event!r}" for event in examined) or " nothing"
+        raise TimeoutError(f"no event that fits came within {timeout:g} s; told was:{listed}")
 
     def _add(self, event: Event) -> None:
         with self._came:
@@ -94,9 +92,9 @@ class Events:
 def capture_events(engine: SyncEngine) -> Iterator[Events]:
     """Record changes of the status, changes of records and failures inside of the block.
 
-    ``flush()``, ``pull()`` and ``close()`` wait for callbacks, so what they did is on record when
-    they return; wait for anything else with `Events.wait_for`. What was recorded can still be
-    read after the block. Raises ``EngineClosedError`` for a closed engine.
+    ``flush()``, ``pull()`` and ``close()`` wait for callbacks, so their events are recorded when
+    they return. Wait for other events with ``Events.wait_for``. The events can still be read after
+    the block. Raises ``EngineClosedError`` for a closed engine.
     """
     events = Events()
     with ExitStack() as stack:

@@ -1,8 +1,8 @@
-"""`FakeServer`: the default API of SPEC section 8 behind ``responses``, without sockets.
+"""``FakeServer``: the API that the default dialect speaks behind ``responses``, without sockets.
 
-Who owns what: `Api` owns everything but the way in, which is one callback registered with
-``responses``. It runs in whichever thread sends the request; of its own it has the number of
-outages, guarded by the condition of `Api`, and an event that ends what still waits at the exit.
+Who owns what: ``Api`` owns everything except one callback, which is registered with ``responses``
+and runs in the thread that sends a request. The number of outages is guarded by the condition of
+``Api``; an event ends all waits at the exit.
 
 Needs ``responses``.
 """
@@ -13,9 +13,7 @@ import errno
 import http.client
 import re
 import threading
-import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -25,13 +23,16 @@ import urllib3
 from urllib3.connection import HTTPConnection
 
 from bytelyst_sync.clock import FOREVER_S
-from bytelyst_sync.testing.api import Api, Drop, Lose, Truncate
-from bytelyst_sync.testing.raw import Answer, Seen
+from bytelyst_sync.testing.api import Api
+from bytelyst_sync.testing.faults import Drop, DropAnswer, Truncate
+from bytelyst_sync.testing.http_messages import Answer, RecordedRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterator
 
-    from typing_extensions import Self
+    from typing_extensions import Self, Unpack
+
+    from bytelyst_sync.testing.api import ApiSettings
 
 __all__ = ["FakeServer"]
 
@@ -41,45 +42,25 @@ Reaction = tuple[int, dict[str, str], bytes]
 class FakeServer(Api):
     """A REST API at any URL that exists in ``responses`` only; no socket is opened.
 
-    It is what `Api` is, and does what `SyncServer` does. As a context manager it takes every
-    request that ``requests`` makes in this process: those to `base_url` and below it are answered,
-    all others fail. To have mocks of your own beside it, `register` it with them. Leave the block
-    after the engine is closed: what it sends later goes to the real network.
+    It has the methods and settings of ``Api``, and behaves as ``SyncServer``. As a context manager
+    it receives every request that ``requests`` sends in this process: it answers those to
+    ``base_url`` and below it, and all others fail. To use it together with your own mocks,
+    ``register`` it with them. Close the engine before you leave the block: later requests go to the
+    real network.
 
-    A `latency_s` or a `Stall` takes real time, in seconds, but no longer than the request's read
-    timeout: the request is then processed, and the client told that its answer did not come.
+    A ``latency_s`` or a ``Stall`` takes real time, in seconds, but no longer than the request's
+    read timeout: then the request is processed, and the client gets a timeout.
 
-    Raises ``ValueError`` for a `base_url` that is no http or https URL.
+    Raises ``ValueError`` for a ``base_url`` that is no http or https URL.
     """
 
     def __init__(
-        self,
-        base_url: str = "https://api.example.com",
-        *,
-        id_source: str = "client",
-        token: str | Collection[str] | None = None,
-        state: str | Path | None = None,
-        page_size: int = 100,
-        idempotency: bool = True,
-        versions: bool = True,
-        latency_s: float = 0.0,
-        collections: Collection[str] | None = None,
-        clock: Callable[[], float] = time.time,
+        self, base_url: str = "https://api.example.com", **settings: Unpack[ApiSettings]
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
             raise ValueError(f"base_url={base_url!r}: must be a URL with http:// or https://")
-        super().__init__(
-            id_source=id_source,
-            token=token,
-            state=state,
-            page_size=page_size,
-            idempotency=idempotency,
-            versions=versions,
-            latency_s=latency_s,
-            collections=collections,
-            clock=clock,
-        )
+        super().__init__(**settings)
         prepared = requests.Request("GET", base_url.rstrip("/")).prepare()
         self._base = str(prepared.url).rstrip("/")
         self._root = urlsplit(self._base).path
@@ -105,15 +86,14 @@ class FakeServer(Api):
 
     @property
     def url(self) -> str:
-        """Where the server is, without a slash at the end."""
+        """The URL of the server, without a slash at the end."""
         return self._base
 
     def register(self, mock: responses.RequestsMock | None = None) -> None:
-        """Answer what this mock takes for the server's URL, and leave the rest to the mock.
-
-        Without one it is the mock of ``@responses.activate``. Register your own answers for the
-        server's URLs first: ``responses`` drops the earlier of two that fit. Counts as one of the
-        responses that must be called where the mock asserts that all are.
+        """Answer the requests to the server's URL that this mock receives; the mock handles all
+        others. The default is the mock of ``@responses.activate``. Register your own answers for
+        the server's URLs first: of two that match, ``responses`` drops the earlier one. If the mock
+        asserts that all responses were called, this counts as one of them.
         """
         target: Any = responses.mock if mock is None else mock
         target.add(_Anything(self._base, self._react))
@@ -134,17 +114,17 @@ class FakeServer(Api):
             line = HTTPConnection(urlsplit(self._base).hostname or "")
             refused = urllib3.exceptions.NewConnectionError(line, "connection refused: an outage")
             raise requests.ConnectionError(refused, request=request)
-        seen = self._seen(request)
-        spent = _Patience(request, self._closing)
-        with self._dealing_with(seen):
-            fault, answer = self._exchange(seen, spent.wait)
+        recorded = self._recorded(request)
+        remaining = _RemainingTime(request, self._closing)
+        with self._handling(recorded):
+            fault, answer = self._exchange(recorded, remaining.wait)
         if isinstance(fault, Drop):
             reset = ConnectionResetError(errno.ECONNRESET, "connection reset by peer")
             raise _broken("connection aborted", reset, request)
-        if isinstance(fault, Lose):
-            gone = http.client.RemoteDisconnected("connection closed without an answer")
-            raise _broken("connection aborted", gone, request)
-        if spent.timed_out:
+        if isinstance(fault, DropAnswer):
+            no_answer = http.client.RemoteDisconnected("connection closed without an answer")
+            raise _broken("connection aborted", no_answer, request)
+        if remaining.timed_out:
             raise requests.ReadTimeout("read timed out", request=request)
         if isinstance(fault, Truncate):
             raise _cut_off(answer, request)
@@ -154,13 +134,13 @@ class FakeServer(Api):
             headers["Content-Length"] = str(len(answer.body))
         return answer.status, headers, body
 
-    def _seen(self, request: requests.PreparedRequest) -> Seen:
+    def _recorded(self, request: requests.PreparedRequest) -> RecordedRequest:
         body: Any = request.body or b""
         content = body.encode() if isinstance(body, str) else bytes(body)
         target = request.path_url[len(self._root) :]
         if not target.startswith("/"):
             target = f"/{target}"
-        return Seen.of(request.method or "", target, request.headers, content)
+        return RecordedRequest.of(request.method or "", target, request.headers, content)
 
 
 class _Anything(responses.CallbackResponse):
@@ -178,7 +158,7 @@ class _Anything(responses.CallbackResponse):
         return False, "URL does not match"
 
 
-class _Patience:
+class _RemainingTime:
     """The time that one request may still take. Used by the thread that sends it."""
 
     def __init__(self, request: requests.PreparedRequest, closing: threading.Event) -> None:
@@ -206,12 +186,12 @@ def _read_timeout(timeout: Any) -> float:
 def _broken(
     what: str, cause: Exception, request: requests.PreparedRequest
 ) -> requests.ConnectionError:
-    """What requests raises when the connection is lost before an answer."""
+    """The exception of requests for a connection that is lost before an answer."""
     return requests.ConnectionError(urllib3.exceptions.ProtocolError(what, cause), request=request)
 
 
 def _cut_off(answer: Answer, request: requests.PreparedRequest) -> Exception:
-    """What requests raises when the connection is lost in the middle of an answer."""
+    """The exception of requests for a connection that is lost during an answer."""
     half = len(answer.body) // 2
     short = http.client.IncompleteRead(answer.body[:half], len(answer.body) - half)
     broken = urllib3.exceptions.ProtocolError("connection broken", short)

@@ -1,6 +1,6 @@
-"""`ManualClock`: time that passes when a test says so.
+"""``ManualClock``: a clock that a test moves.
 
-One lock guards the two readings and the list of those to be woken; they are called outside of it.
+One lock guards the two readings and the list of callbacks, which are called outside of it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Wake = Callable[[], object]
 
 
 class ManualClock:
-    """A clock that stands still until it is moved; give it to an engine as ``clock=``.
+    """A clock that stands still until it is moved; pass it to an engine as ``clock=``.
 
-    Whatever an engine waits for by itself goes by it: delays of retries, ``Retry-After``, probes,
-    regular pulls. It is woken when the clock is moved, and does what is due by then, once. What a
-    caller waits for, ``flush(timeout=5)``, is real time, and so are the network's timeouts. Give
-    a server ``clock=clock.wall`` to have both sides go by the same time.
+    An engine uses it for its own waits: delays of retries, ``Retry-After``, probes, regular pulls.
+    When the clock is moved, the engine wakes up and does once what is due. Timeouts of a caller, as
+    in ``flush(timeout=5)``, and of the network are real time. Pass ``clock=clock.wall`` to a
+    server, so that both sides use the same time.
 
-    `start` is an aware datetime or epoch seconds. Every method may be called from any thread.
+    ``start`` is an aware datetime or epoch seconds. Every method may be called from any thread.
     """
 
     def __init__(self, start: datetime | float = _START) -> None:
@@ -56,10 +56,10 @@ class ManualClock:
         return as_datetime(self._wall)
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds pass at once, and wake those who wait.
-
-        It does not wait for what they do: wait for that as if it came by itself, with a bound
-        (``engine.wait``, ``engine.flush``, `Events.wait_for`). ``ValueError`` for less than none.
+        """Move the clock by so many seconds, and wake the engines. It does not wait for their work:
+        wait for that with a bound
+        (``engine.wait``, ``engine.flush``, ``Events.wait_for``). ``ValueError`` for a negative
+        number.
         """
         if not (seconds >= 0 and math.isfinite(seconds)):
             raise ValueError(f"seconds={seconds!r}: time goes on by 0 or more seconds")
@@ -69,10 +69,8 @@ class ManualClock:
         self._wake()
 
     def advance_to(self, when: datetime) -> None:
-        """Let time pass until `when`, such as an item's ``next_attempt``, and a microsecond more.
-
-        A datetime is rounded to microseconds; what is due at it is due then. ``ValueError`` for a
-        time that is over.
+        """Move the clock to ``when``, such as an item's ``next_attempt``, and a microsecond more,
+        because a datetime is rounded to microseconds. ``ValueError`` for a time in the past.
         """
         seconds = _epoch(when) - self._wall
         if seconds < 0:
@@ -80,16 +78,15 @@ class ManualClock:
         self.advance(seconds + 1e-6)
 
     def set(self, when: datetime | float) -> None:
-        """Set the time of day, forwards or back, as a user may; no time passes by it."""
+        """Set the wall clock, as a user may; the monotonic clock does not change."""
         wall = _epoch(when)
         with self._lock:
             self._wall = wall
         self._wake()
 
     def subscribe(self, wake: Wake) -> None:
-        """Have `wake` called, in the thread that moves the clock, each time it is moved.
-
-        A bound method is forgotten with its object.
+        """Call ``wake`` each time the clock is moved, in the thread that moves it. A bound method
+        is removed with its object.
         """
         owner: Any = getattr(wake, "__self__", None)
         reference: Callable[[], Wake | None] = (

@@ -1,10 +1,10 @@
-"""`offline`: no network, for some engines or for all of the package in this process.
+"""``offline``: no network, for some engines or for all of the package in this process.
 
-While it holds, whatever would reach the network is replaced by what reaches nothing. The lock
-guards the table of what is replaced, and is held for the swap alone. Blocks may be nested, and
-overlap in threads: the first to come replaces, the last to go restores.
+Inside of the block, the functions that use the network are replaced. The lock guards the table of
+the replaced functions. Blocks may be nested, and overlap in threads: the first one replaces, the
+last one restores.
 
-This is the one place of the kit that looks inside an engine.
+This is the only module of the test tools that uses the inside of an engine.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from bytelyst_sync import runtime
+from bytelyst_sync import process_hooks, runtime
+from bytelyst_sync.delivery.probes import TcpProbe
 from bytelyst_sync.errors import OfflineError
-from bytelyst_sync.flows import lifecycle
-from bytelyst_sync.probes import TcpProbe
-from bytelyst_sync.transport.base import Request
-from bytelyst_sync.transport.failures import server_name
-from bytelyst_sync.transport.http import HttpTransport
+from bytelyst_sync.http.requests_transport import HttpTransport
+from bytelyst_sync.http.transport import Request
+from bytelyst_sync.http.urls import server_name
 
 if TYPE_CHECKING:
     from bytelyst_sync.engine import SyncEngine
@@ -33,13 +32,13 @@ __all__ = ["offline"]
 def offline(*engines: SyncEngine) -> Iterator[None]:
     """Inside of the block there is no network: no connection is made, ``OfflineError``.
 
-    Given engines are offline, with their transports and probes; given none, every engine in this
-    process is, and so are ``HttpProbe`` and ``TcpProbe``. (An engine that is made inside of the
-    block with a ``transport`` of its own is not: name it.) Requests under way are still answered,
-    and what others do with ``requests`` is not touched.
+    These engines are offline, with their transports and probes; without arguments, every engine in
+    this process is, and so are ``HttpProbe`` and ``TcpProbe``. (An engine that is created inside of
+    the block with its own ``transport`` is not: pass it.) Requests under way are still answered,
+    and other code that uses ``requests`` is not affected.
 
-    As in life, an engine learns of it from its next request or probe, and learns that the network
-    is back from ``flush()``, or from its next probe or try.
+    An engine notices it at its next request or probe, and notices that the network is back at
+    ``flush()``, or at its next probe or attempt.
 
     Raises ``EngineClosedError`` for a closed engine, ``TypeError`` for one whose ``transport``
     does not let its ``send`` be replaced.
@@ -50,7 +49,7 @@ def offline(*engines: SyncEngine) -> Iterator[None]:
             stack.enter_context(_replaced(target, name, value))
 
         for engine in engines:
-            run = engine._running()  # noqa: SLF001
+            run = engine._core.running()  # noqa: SLF001
             put(run.transport, "send", _refuse)
             put(run.worker._connectivity, "_probe", _probed(engine))  # noqa: SLF001
         if not engines:
@@ -71,20 +70,20 @@ def _nothing_there(_: object) -> bool:
 
 
 def _probed(engine: SyncEngine) -> Callable[[], bool] | None:
-    """What stands for the engine's probe; one without is left without."""
+    """The replacement of the engine's probe; ``None`` if it has none."""
     return None if engine.config.probe is None else lambda: False
 
 
 def _transports_of_users() -> list[Any]:
-    with lifecycle._lock:  # noqa: SLF001
-        living: list[Any] = list(lifecycle._engines)  # noqa: SLF001
-    found = [each.config.transport for each in living if not each._closed]  # noqa: SLF001
-    return [transport for transport in found if transport is not None]
+    with process_hooks._lock:  # noqa: SLF001
+        living: list[Any] = list(process_hooks._engines)  # noqa: SLF001
+    transports = [each.config.transport for each in living if not each.closed]
+    return [transport for transport in transports if transport is not None]
 
 
 @dataclass
 class _Replaced:
-    """What was there before (`_NOTHING`: the class's), and how many blocks need it gone."""
+    """The former attribute (``_NOTHING``: that of the class), and how many blocks replace it."""
 
     target: object
     before: object

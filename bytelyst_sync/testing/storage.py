@@ -1,6 +1,6 @@
-"""The contract of a store, as tests: what the package relies on, clause by clause.
+"""The contract of a store, as tests of everything that the package relies on.
 
-Subclass it in your test suite and say how a store is made; pytest does the rest::
+Subclass it in your test suite and override the fixture that creates a store::
 
     class TestMyStorage(StorageContract):
         @pytest.fixture
@@ -21,17 +21,20 @@ import pytest
 from bytelyst_sync.storage.base import Storage
 
 pytest.register_assert_rewrite(
-    "bytelyst_sync.testing.storage_rows", "bytelyst_sync.testing.storage_transactions"
+    "bytelyst_sync.testing.storage_rows",
+    "bytelyst_sync.testing.storage_transactions",
+    "bytelyst_sync.testing.storage_lookups",
 )
 
-from bytelyst_sync.testing.storage_rows import RowsContract  # noqa: E402  rewritten first
+from bytelyst_sync.testing.storage_lookups import LookupsContract  # noqa: E402  rewritten first
+from bytelyst_sync.testing.storage_rows import RowsContract  # noqa: E402
 from bytelyst_sync.testing.storage_transactions import TransactionsContract  # noqa: E402
 
 __all__ = ["StorageContract"]
 
 
-class StorageContract(RowsContract, TransactionsContract):
-    """Every clause of ``bytelyst_sync.storage.base``; override the fixture ``storage``."""
+class StorageContract(RowsContract, TransactionsContract, LookupsContract):
+    """Tests of ``bytelyst_sync.storage.base``; override the fixture ``storage``."""
 
     @pytest.fixture
     def storage(self) -> Iterator[Storage]:

@@ -1,7 +1,7 @@
-"""A store against a plain model, driven by Hypothesis.
+"""Compares a store with a simple model, by Hypothesis.
 
-``check_against_model(make)`` lets Hypothesis make up transactions, failures and closes, and
-compares every look at the store with a dictionary. Needs ``hypothesis`` and ``pytest``.
+``check_against_model(make)`` generates transactions, failures and closes, and compares the content
+of the store with a dictionary after each step. Needs ``hypothesis`` and ``pytest``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _ITEMS = st.builds(
     record=_NAMES,
     entity=_NAMES,
     lane=st.sampled_from([Lane.READY, Lane.DELAYED, Lane.BLOCKED]),
-    turn=st.integers(0, 5),
+    position=st.integers(0, 5),
     due=st.none() | st.sampled_from([0.5, 1.5, 2.5]),
     blocker=st.none() | _SEQS,
 )
@@ -45,9 +45,12 @@ _RECORDS = st.builds(
     st.none(),
     _SEQS,
     _SEQS,
-    beside=st.none(),
-    beside_version=st.none(),
-    stale=st.none() | st.integers(0, 2),
+    deferred_state=st.none(),
+    deferred_version=st.none(),
+    needs_refresh=st.none() | st.integers(0, 2),
+    lost_state=st.none() | st.just("{}"),
+    lost_seq=st.none() | _SEQS,
+    folded=st.none() | _NAMES,
 )
 _STEPS = st.lists(
     st.tuples(st.just(ITEMS), _ITEMS) | st.tuples(st.just(RECORDS), _RECORDS),
@@ -61,7 +64,7 @@ class _UndoneError(Exception):
 
 
 class _Machine(RuleBasedStateMachine):
-    """Puts or removes rows in transactions, some of which fail."""
+    """Inserts, replaces and removes rows in transactions, some of which fail."""
 
     make: Callable[[], Storage]
 
@@ -107,12 +110,12 @@ class _Machine(RuleBasedStateMachine):
     def remove(self, data: st.DataObject, fails: bool) -> None:
         """Deletes some items and gives another a new key."""
         rows = sorted(self.model[ITEMS.name].values())
-        gone: list[Item] = data.draw(st.lists(st.sampled_from(rows), unique=True, max_size=4))
-        left = [row for row in rows if row not in gone]
-        moved = left[:1]
+        removed: list[Item] = data.draw(st.lists(st.sampled_from(rows), unique=True, max_size=4))
+        remaining = [row for row in rows if row not in removed]
+        moved = remaining[:1]
 
         def work(tx: Transaction) -> None:
-            for row in gone:
+            for row in removed:
                 tx.delete(ITEMS, row)
             for row in moved:
                 tx.replace(ITEMS, row, row._replace(seq=row.seq + 100))
@@ -126,7 +129,7 @@ class _Machine(RuleBasedStateMachine):
         except _UndoneError:
             assert fails
             return
-        for row in (*gone, *moved):
+        for row in (*removed, *moved):
             del self.model[ITEMS.name][row.seq,]
         for row in moved:
             self.model[ITEMS.name][row.seq + 100,] = row._replace(seq=row.seq + 100)
@@ -148,29 +151,31 @@ class _Machine(RuleBasedStateMachine):
         widths: tuple[int, int, int],
         how: dict[str, Any],
     ) -> None:
-        """Scans with whatever bounds."""
+        """Scans with arbitrary bounds."""
         order = ITEMS.order(index)
         prefix, after, upto = (
             tuple(getattr(item, column) for column in order) for item in (row, row, other)
         )
         prefix = prefix[: min(widths[0], len(order) - 1)]
-        asked = dict(how)
+        arguments = dict(how)
         for name, values, width in (("after", after, widths[1]), ("upto", upto, widths[2])):
             bound = values[len(prefix) :][:width]
             if bound and None not in bound:
-                asked[name] = bound
-        found = self.storage.read(lambda reader: list(reader.scan(ITEMS, index, prefix, **asked)))
+                arguments[name] = bound
+        rows_read = self.storage.read(
+            lambda reader: list(reader.scan(ITEMS, index, prefix, **arguments))
+        )
         rows = list(self.model[ITEMS.name].values())
-        assert found == expected_rows(rows, ITEMS, index, prefix, **asked)
+        assert rows_read == expected_rows(rows, ITEMS, index, prefix, **arguments)
 
     @rule()
     def close(self) -> None:
-        """Closes the store, which the next use opens again."""
+        """Closes the store; the next use opens it again."""
         self.storage.close()
 
     @invariant()
     def agrees(self) -> None:
-        """Rows, counts and the sequence are the model's."""
+        """Rows, counts and the sequence equal the model's."""
 
         def work(reader: Reader) -> tuple[list[Any], list[Any], dict[Any, int], int, int]:
             return (
@@ -197,9 +202,9 @@ def _key(table: Table[Any], row: Any) -> tuple[Any, ...]:
 
 
 def check_against_model(make: Callable[[], Storage], examples: int = 30) -> None:
-    """Raises ``AssertionError``, with the shortest way to it, if a store strays from the model.
+    """Raises ``AssertionError``, with the shortest example, if store and model differ.
 
-    ``make`` returns a new, empty store each time; it is closed after use.
+    ``make`` returns a new, empty store each time. The store is closed after use.
     """
     machine = type("Machine", (_Machine,), {"make": staticmethod(make)})
     run_state_machine_as_test(

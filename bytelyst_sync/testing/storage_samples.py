@@ -1,4 +1,4 @@
-"""Rows to try a store with, and what it should make of them."""
+"""Sample rows for tests of a store, and the expected results of scans."""
 
 from __future__ import annotations
 
@@ -10,41 +10,49 @@ from bytelyst_sync.storage.base import Storage, Table, Transaction
 from bytelyst_sync.storage.schema import (
     ALIASES,
     CONFLICTS,
+    EXPERIMENT_ROWS,
+    INDEX_ENTRIES,
     ITEMS,
+    KEYS,
     LINKS,
     META,
     OPEN,
     RECORDS,
+    SET_ASIDE,
     SETTLED,
     Alias,
     ConflictRow,
+    ExperimentRow,
+    IndexEntry,
     Item,
+    KeyRow,
     Lane,
     Link,
     Meta,
     Record,
+    SetAside,
 )
 
 __all__ = [
     "SAMPLES",
     "RefusedError",
     "all_rows",
-    "asked_scans",
     "expected_rows",
     "fill",
     "inserting",
     "make_item",
+    "scan_arguments",
 ]
 
 
 def make_item(seq: int, record: str = "r1", entity: str = "notes", **changes: Any) -> Item:
-    """An item with everything that it needs."""
+    """An item with values in all required columns."""
     values: dict[str, Any] = {
         "id": f"id-{seq}",
         "operation": "create",
         "data": '{"title":"on a plane"}',
         "time": 1_700_000_000.25,
-        "turn": seq,
+        "position": seq,
     }
     return Item(seq, entity=entity, record=record, **{**values, **changes})
 
@@ -60,10 +68,10 @@ def expected_rows(
     limit: int | None = None,
     reverse: bool = False,
 ) -> list[Any]:
-    """What a scan gives, worked out the plain way from all rows of the table."""
+    """The result of a scan, computed from all rows of the table."""
     order = table.order(index)
     sparse = () if index is None else table.indexes[index]
-    found = []
+    rows_in_scan = []
     for row in rows:
         values = tuple(getattr(row, column) for column in order)
         rest = values[len(prefix) :]
@@ -77,9 +85,9 @@ def expected_rows(
             end = rest[: len(upto)]
             if not (end >= upto if reverse else end <= upto):
                 continue
-        found.append((values, row))
-    found.sort(key=lambda pair: pair[0], reverse=reverse)
-    return [row for _, row in found][:limit]
+        rows_in_scan.append((values, row))
+    rows_in_scan.sort(key=lambda pair: pair[0], reverse=reverse)
+    return [row for _, row in rows_in_scan][:limit]
 
 
 SAMPLES: dict[str, list[Any]] = {
@@ -89,7 +97,7 @@ SAMPLES: dict[str, list[Any]] = {
             record=("r1", "r2", "é", "\uffff", "\U0001f600")[seq % 5],
             entity=("notes", "tasks")[seq % 2],
             lane=(Lane.READY, Lane.DELAYED, Lane.BLOCKED)[seq % 3],
-            turn=(7 * seq) % 11,
+            position=(7 * seq) % 11,
             due=(None, 10.5, float(seq))[seq % 3],
             blocker=None if seq % 4 else seq - 1,
             digest=None if seq % 3 else ("aa", "bb")[seq % 2],
@@ -108,7 +116,8 @@ SAMPLES: dict[str, list[Any]] = {
             "v1",
             number,
             number,
-            stale=1 if number % 2 else None,
+            needs_refresh=1 if number % 2 else None,
+            folded=None if number % 3 else record.upper(),
         )
         for number, (entity, record) in enumerate(product(("notes", "tasks"), "abcd"))
     ],
@@ -136,13 +145,27 @@ SAMPLES: dict[str, list[Any]] = {
         )
         for number in range(1, 8)
     ],
+    INDEX_ENTRIES.name: [
+        IndexEntry(number, value, record, source)
+        for number, value, record in product((1, 20), ("", "nf", "té"), ("a", "b"))
+        for source in (0, 30, 4)
+    ],
+    KEYS.name: [
+        KeyRow(key, n, "notes", "r1", "c", 1.5, None if n % 2 else 100.0 - n)
+        for n, key in enumerate("dbca")
+    ],
     META.name: [Meta("b", "2"), Meta("a", "1"), Meta("", "empty")],
+    EXPERIMENT_ROWS.name: [
+        ExperimentRow(kind, scope, name, "{}")
+        for kind, scope, name in product(("sums", "event"), ("", "a|0"), ("", "u1", "ü2"))
+    ],
+    SET_ASIDE.name: [SetAside(n, "items", "{}", "was altered", 1.5) for n in (1, 3, 2)],
 }
-"""Rows of every table: few values in every column, so that they tie."""
+"""Rows of every table, with few different values in each column."""
 
 
 class RefusedError(Exception):
-    """What a test's own work raises."""
+    """Raised by the work of a test."""
 
 
 def fill(storage: Storage, table: Table[Any], rows: list[Any]) -> None:
@@ -170,8 +193,10 @@ def inserting(*rows: Item) -> Callable[[Transaction], None]:
     return work
 
 
-def asked_scans(rows: list[Any], table: Table[Any], index: str | None) -> Iterator[dict[str, Any]]:
-    """Arguments of scans that matter for these rows."""
+def scan_arguments(
+    rows: list[Any], table: Table[Any], index: str | None
+) -> Iterator[dict[str, Any]]:
+    """Arguments of scans for these rows."""
     order = table.order(index)
     tuples = [tuple(getattr(row, column) for column in order) for row in rows]
     tuples = [values for values in tuples if None not in values][:5]

@@ -1,4 +1,4 @@
-"""The contract of a store, part two: transactions, threads, and the right to deliver."""
+"""The contract of a store, part two: transactions, threads, and the delivery lock."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _BOUND_S = 20.0
 
 
 class TransactionsContract:
-    """What a store does; see ``testing.storage``."""
+    """Tests of a store's methods; see ``testing.storage``."""
 
     # -- transactions ----------------------------------------------------------------------------
 
-    def test_a_write_returns_what_its_work_returns(self, storage: Storage) -> None:
-        """And so does a read."""
+    def test_a_write_returns_the_result_of_its_work(self, storage: Storage) -> None:
+        """A read does too."""
         assert storage.write(lambda _: "written") == "written"
         assert storage.read(lambda _: "read") == "read"
 
@@ -45,7 +45,7 @@ class TransactionsContract:
     def test_an_exception_undoes_everything(
         self, storage: Storage, kind: type[BaseException]
     ) -> None:
-        """Inserts, changes, deletes and numbers, in all tables; it is raised as it is."""
+        """Inserts, changes, deletes and numbers in all tables; the exception itself is raised."""
         fill(storage, ITEMS, [make_item(1), make_item(2, due=1.0)])
         raised = kind("no")
 
@@ -66,8 +66,8 @@ class TransactionsContract:
         assert storage.read(lambda r: [row.seq for row in r.scan(ITEMS, "lane", (0,))]) == [1, 2]
         storage.write(inserting(make_item(9)))
 
-    def test_an_exception_in_a_read_is_raised_as_it_is(self, storage: Storage) -> None:
-        """And the store goes on."""
+    def test_an_exception_in_a_read_is_raised(self, storage: Storage) -> None:
+        """The store can be used afterwards."""
 
         def refused(_: Reader) -> None:
             raise RefusedError
@@ -77,21 +77,21 @@ class TransactionsContract:
         assert storage.read(lambda reader: reader.count(ITEMS)) == 0
 
     def test_then_is_called_after_the_commit(self, storage: Storage) -> None:
-        """With the result, on the same thread, when every lock is free; not after an error."""
-        seen: list[Any] = []
+        """With the result, in the same thread, while no lock is held; not after an error."""
+        calls: list[Any] = []
 
         def then(result: str) -> None:
-            seen.append((result, threading.get_ident()))
-            seen.append(all_rows(storage, ITEMS))
+            calls.append((result, threading.get_ident()))
+            calls.append(all_rows(storage, ITEMS))
             storage.write(inserting(make_item(2)))
 
         def work(tx: Transaction) -> str:
             tx.insert(ITEMS, make_item(1))
-            assert not seen
+            assert not calls
             return "done"
 
         assert storage.write(work, then) == "done"
-        assert seen == [("done", threading.get_ident()), [make_item(1)]]
+        assert calls == [("done", threading.get_ident()), [make_item(1)]]
         assert all_rows(storage, ITEMS) == [make_item(1), make_item(2)]
 
         def refused(_: Transaction) -> str:
@@ -99,24 +99,24 @@ class TransactionsContract:
 
         with pytest.raises(RefusedError):
             storage.write(refused, then)
-        assert len(seen) == 2
+        assert len(calls) == 2
 
-    def test_then_sees_other_threads_get_through(self, storage: Storage) -> None:
-        """No lock is held while it runs."""
-        got: list[int] = []
+    def test_other_threads_can_write_while_then_runs(self, storage: Storage) -> None:
+        """No lock is held."""
+        results: list[int] = []
 
         def then(_: object) -> None:
             other = threading.Thread(
-                target=lambda: got.append(storage.write(lambda tx: tx.next_number()))
+                target=lambda: results.append(storage.write(lambda tx: tx.next_number()))
             )
             other.start()
             other.join(_BOUND_S)
 
         storage.write(lambda _: None, then)
-        assert len(got) == 1
+        assert len(results) == 1
 
     def test_a_reader_sees_whole_transactions_only(self, storage: Storage) -> None:
-        """Each commit moves a pair of rows; no view ever has one without the other."""
+        """Each commit changes a pair of rows; no view has one change without the other."""
         storage.write(inserting(make_item(1), make_item(2)))
         stop = threading.Event()
         torn: list[Any] = []
@@ -145,8 +145,8 @@ class TransactionsContract:
             watcher.join(_BOUND_S)
         assert torn == []
 
-    def test_a_view_stays_as_it_was_when_it_began(self, storage: Storage) -> None:
-        """Two looks in one ``read`` agree, whatever is committed meanwhile."""
+    def test_a_view_does_not_change(self, storage: Storage) -> None:
+        """Two readings in one ``read`` agree, whatever is committed meanwhile."""
         storage.write(inserting(make_item(1)))
         writer = threading.Thread(target=lambda: storage.write(inserting(make_item(2))))
 
@@ -160,8 +160,8 @@ class TransactionsContract:
         writer.join(_BOUND_S)
         assert storage.read(lambda reader: reader.count(ITEMS)) == 2
 
-    def test_concurrent_writers_each_get_their_own(self, storage: Storage) -> None:
-        """Eight threads; a third of the transactions fail, and undo only themselves."""
+    def test_concurrent_writers_get_their_own_results(self, storage: Storage) -> None:
+        """Eight threads; a third of the transactions fail, and undo only their own changes."""
         outcomes: dict[str, list[Any]] = {}
         start = threading.Barrier(8)
 
@@ -193,13 +193,13 @@ class TransactionsContract:
         for thread in threads:
             thread.join(_BOUND_S)
         rows = {row.seq: row.record for row in all_rows(storage, ITEMS)}
-        told = {}
+        committed = {}
         for name, mine in outcomes.items():
             assert [result[0] for result in mine] == [name] * 24
             assert [result[1] for result in mine[::3]] == list(range(0, 24, 3))
-            told.update({number: name for step, (_, number) in enumerate(mine) if step % 3})
-        assert len(told) == 8 * 16
-        assert rows == told
+            committed.update({number: name for step, (_, number) in enumerate(mine) if step % 3})
+        assert len(committed) == 8 * 16
+        assert rows == committed
         assert len(all_rows(storage, META)) == 8 * 16
         assert storage.read(lambda reader: reader.counts(ITEMS)) == {
             (Lane.READY, name): 16 for name in outcomes
@@ -208,7 +208,7 @@ class TransactionsContract:
     # -- the store -------------------------------------------------------------------------------
 
     def test_a_closed_store_opens_again(self, storage: Storage) -> None:
-        """With all that was in it; closing twice is closing once."""
+        """With all its rows; a second close does nothing."""
         rows = SAMPLES[ITEMS.name]
         storage.close()
         fill(storage, ITEMS, rows)
@@ -223,28 +223,28 @@ class TransactionsContract:
         storage.write(inserting(make_item(1)))
         assert storage.notice is None
 
-    def test_changes_gives_a_token_that_stays_while_nothing_happens(self, storage: Storage) -> None:
-        """Reading is nothing."""
+    def test_changes_is_constant_without_commits(self, storage: Storage) -> None:
+        """A read does not change it."""
         storage.write(inserting(make_item(1)))
         token = storage.changes()
         storage.read(lambda reader: list(reader.scan(ITEMS)))
         assert storage.changes() == token
 
-    # -- the right to deliver --------------------------------------------------------------------
+    # -- the delivery lock -----------------------------------------------------------------------
 
-    def test_the_right_is_not_held_at_first(self, storage: Storage) -> None:
-        """Acquiring and releasing twice is doing it once."""
-        right = storage.delivery_right()
-        seen = [right.held]
-        right.release()
-        seen += [right.acquire(), right.acquire(), right.held]
-        right.release()
-        right.release()
-        seen.append(right.held)
-        assert seen == [False, True, True, True, False]
+    def test_the_delivery_lock_is_not_held_at_first(self, storage: Storage) -> None:
+        """A second acquire or release does nothing."""
+        lock = storage.delivery_right()
+        calls = [lock.held]
+        lock.release()
+        calls += [lock.acquire(), lock.acquire(), lock.held]
+        lock.release()
+        lock.release()
+        calls.append(lock.held)
+        assert calls == [False, True, True, True, False]
 
-    def test_an_exclusive_right_has_one_holder(self, storage: Storage) -> None:
-        """The next one gets it when it is released; elsewhere both get it."""
+    def test_an_exclusive_delivery_lock_has_one_holder(self, storage: Storage) -> None:
+        """The next one gets it after a release; a lock that is not exclusive has both."""
         first, second = storage.delivery_right(), storage.delivery_right()
         assert first.acquire()
         assert second.acquire() is not first.exclusive
@@ -255,21 +255,21 @@ class TransactionsContract:
         assert second.acquire()
         second.release()
 
-    def test_the_right_does_not_stop_writers(self, storage: Storage) -> None:
-        """Anybody may push while somebody delivers."""
-        right = storage.delivery_right()
-        assert right.acquire()
+    def test_the_delivery_lock_does_not_block_writers(self, storage: Storage) -> None:
+        """Anybody may write while somebody delivers."""
+        lock = storage.delivery_right()
+        assert lock.acquire()
         storage.write(inserting(make_item(1)))
         assert all_rows(storage, ITEMS) == [make_item(1)]
-        right.release()
+        lock.release()
 
-    def test_one_thread_may_release_what_another_acquired(self, storage: Storage) -> None:
-        """The right belongs to the handle."""
-        right = storage.delivery_right()
-        thread = threading.Thread(target=right.acquire)
+    def test_one_thread_may_release_a_lock_that_another_acquired(self, storage: Storage) -> None:
+        """The lock belongs to the object, not to the thread."""
+        lock = storage.delivery_right()
+        thread = threading.Thread(target=lock.acquire)
         thread.start()
         thread.join(_BOUND_S)
-        right.release()
+        lock.release()
         other = storage.delivery_right()
         assert other.acquire()
         other.release()

@@ -1,0 +1,1 @@
+"""Delivers items: from a claim to its settled answer."""

@@ -1,0 +1,1 @@
+"""Status, callbacks and telemetry: everything that an engine reports."""

@@ -1,0 +1,1 @@
+"""Builds requests and interprets responses, as the dialect says."""

@@ -1,0 +1,1 @@
+"""Pulls: fetches pages of remote changes and commits them with their cursor."""

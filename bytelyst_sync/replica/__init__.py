@@ -1,0 +1,1 @@
+"""The local copy of the server's records, the local view, and conflicts."""

@@ -1,0 +1,1 @@
+"""The memory-mapped store: one LMDB file. Needs the extra ``lmdb``."""
