@@ -5,15 +5,20 @@ is left exactly as it was.
 import math
 import re
 import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, cast
 
 import pytest
 
 from bytelyst_sync import (
+    Conflict,
     EngineClosedError,
     EntityConfig,
     InvalidDataError,
     QueueFullError,
     RecordDeletedError,
+    Request,
+    SyncEngine,
     SyncError,
     SyncItem,
     SyncOperation,
@@ -21,7 +26,9 @@ from bytelyst_sync import (
     create_sync_engine,
 )
 from bytelyst_sync.errors import OfflineError
-from bytelyst_sync.transport.base import Response
+from bytelyst_sync.http.transport import Response
+from bytelyst_sync.model import Json, OperationName
+from tests.typed import present
 
 OPERATIONS = [each.value for each in SyncOperation]
 each_operation = pytest.mark.parametrize("operation", OPERATIONS)
@@ -30,24 +37,24 @@ each_operation = pytest.mark.parametrize("operation", OPERATIONS)
 class NoNetwork:
     """A transport that nothing here may need."""
 
-    def __init__(self):
-        self.sent = []
+    def __init__(self) -> None:
+        self.sent: list[Any] = []
 
-    def send(self, request):
+    def send(self, request: pytest.FixtureRequest) -> None:
         self.sent.append(request)
         raise OfflineError("there is no network here")
 
 
 @pytest.fixture
-def transport():
+def transport() -> NoNetwork:
     return NoNetwork()
 
 
 @pytest.fixture
-def make(transport):
+def make(transport: NoNetwork) -> Iterator[Callable[..., SyncEngine]]:
     engines = []
 
-    def make_engine(**settings):
+    def make_engine(**settings: Any) -> SyncEngine:
         engine = create_sync_engine(
             **{
                 "base_url": "https://api.example.com",
@@ -68,7 +75,7 @@ def make(transport):
     assert transport.sent == [], "a push touched the network"
 
 
-def fill(engine):
+def fill(engine: SyncEngine) -> SyncEngine:
     """A queue with something of every operation, and a create that was updated."""
     engine.push("notes", {"id": "1", "title": "one"})
     engine.push("notes", {"id": "1", "done": False}, "update")
@@ -79,11 +86,11 @@ def fill(engine):
 
 
 @pytest.fixture
-def engine(make):
+def engine(make: Callable[..., SyncEngine]) -> SyncEngine:
     return fill(make())
 
 
-def everything(engine):
+def everything(engine: SyncEngine) -> tuple[object, ...]:
     """All that a program can see of the queue and of the local view."""
     return (
         list(engine.queue()),
@@ -98,15 +105,15 @@ def everything(engine):
 class unchanged:  # noqa: N801 - reads as the sentence that it is
     """Checks that the block left the engine as it was."""
 
-    def __init__(self, engine):
+    def __init__(self, engine: SyncEngine) -> None:
         self._engine = engine
-        self._changes = []
+        self._changes: list[Any] = []
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         self._before = everything(self._engine)
         self._unsubscribe = self._engine.on_change(self._changes.append)
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         self._unsubscribe()
         assert everything(self._engine) == self._before
         assert self._changes == []
@@ -129,7 +136,9 @@ ENTITY_CALLS = {
 
 @pytest.mark.parametrize("name", ["note", "Notes", "", 7, ["notes"]], ids=repr)
 @pytest.mark.parametrize("call", ENTITY_CALLS.values(), ids=ENTITY_CALLS)
-def test_an_unknown_entity_lists_the_known(engine, call, name):
+def test_an_unknown_entity_lists_the_known(
+    engine: SyncEngine, call: Callable[..., str | Conflict], name: str | int | list[str]
+) -> None:
     message = re.escape(f"unknown entity {name!r}; configured are 'notes', 'tasks'")
     with unchanged(engine), pytest.raises(UnknownEntityError, match=message) as caught:
         call(engine, name)
@@ -142,7 +151,7 @@ def test_an_unknown_entity_lists_the_known(engine, call, name):
 
 
 @pytest.mark.parametrize("operation", ["upsert", "CREATE", "", None, 7, ["create"]], ids=repr)
-def test_a_bad_operation_lists_the_good(engine, operation):
+def test_a_bad_operation_lists_the_good(engine: SyncEngine, operation: OperationName) -> None:
     message = re.escape(f"operation is {operation!r}; allowed: 'create', 'update', 'delete'")
     with unchanged(engine):
         with pytest.raises(ValueError, match=message):
@@ -151,13 +160,15 @@ def test_a_bad_operation_lists_the_good(engine, operation):
             engine.push_many("notes", [{"id": "7"}], operation)
 
 
-def test_a_bad_operation_is_an_error_of_the_tree(engine):
+def test_a_bad_operation_is_an_error_of_the_tree(engine: SyncEngine) -> None:
     with pytest.raises(SyncError):
-        engine.push("notes", {"id": "7"}, "upsert")
+        engine.push("notes", {"id": "7"}, "upsert")  # type: ignore[call-overload]  # wrong on purpose
 
 
 @each_operation
-def test_an_operation_may_be_a_plain_string_or_the_enum(make, operation):
+def test_an_operation_may_be_a_plain_string_or_the_enum(
+    make: Callable[..., SyncEngine], operation: OperationName
+) -> None:
     one, other = make(), make()
     one.push("notes", {"id": "7"}, operation)
     other.push("notes", {"id": "7"}, SyncOperation(operation))
@@ -172,15 +183,15 @@ WRONG_KINDS = [None, "title", 7, True, [{"id": "7"}], ("id", "7"), {"id"}, b"{}"
 
 @each_operation
 @pytest.mark.parametrize("data", WRONG_KINDS, ids=lambda data: type(data).__name__)
-def test_data_of_the_wrong_kind(engine, data, operation):
+def test_data_of_the_wrong_kind(engine: SyncEngine, data: Any, operation: OperationName) -> None:
     message = f"notes: data is a {type(data).__name__}; give a dict"
     with unchanged(engine), pytest.raises(InvalidDataError, match=message) as caught:
         engine.push("notes", data, operation)
     assert (caught.value.entity, caught.value.path) == ("notes", "$")
 
 
-def cycle():
-    data = {"id": "7"}
+def cycle() -> Any:
+    data: Json = {"id": "7"}
     data["self"] = data
     return data
 
@@ -198,13 +209,15 @@ BAD_DATA = {
 
 
 @each_operation
-@pytest.mark.parametrize(("data", "path", "said"), BAD_DATA.values(), ids=BAD_DATA)
-def test_data_that_json_cannot_carry(engine, data, path, said, operation):
+@pytest.mark.parametrize(("data", "path", "problem"), BAD_DATA.values(), ids=BAD_DATA)
+def test_data_that_json_cannot_carry(
+    engine: SyncEngine, data: dict[str, object], path: str, problem: str, operation: OperationName
+) -> None:
     with unchanged(engine), pytest.raises(InvalidDataError) as caught:
         engine.push("notes", data, operation)
     assert caught.value.path == path
     assert str(caught.value).startswith(f"notes: the value at {path} ")
-    assert said in str(caught.value)
+    assert problem in str(caught.value)
 
 
 # --- the id
@@ -223,26 +236,33 @@ BAD_IDS = {
 
 
 @each_operation
-@pytest.mark.parametrize(("value", "said"), BAD_IDS.values(), ids=BAD_IDS)
-def test_a_bad_id(engine, value, said, operation):
-    with unchanged(engine), pytest.raises(InvalidDataError, match=said) as caught:
+@pytest.mark.parametrize(("value", "problem"), BAD_IDS.values(), ids=BAD_IDS)
+def test_a_bad_id(
+    engine: SyncEngine,
+    value: str | float | list[str] | Json,
+    problem: str,
+    operation: OperationName,
+) -> None:
+    with unchanged(engine), pytest.raises(InvalidDataError, match=problem) as caught:
         engine.push("tasks", {"uid": value, "title": "t"}, operation)
     assert (caught.value.entity, caught.value.path) == ("tasks", "$.uid")
     assert str(caught.value).startswith("tasks: the id ")
 
 
-@pytest.mark.parametrize(("value", "said"), BAD_IDS.values(), ids=BAD_IDS)
-def test_a_bad_id_to_delete_or_to_get(engine, value, said):
+@pytest.mark.parametrize(("value", "problem"), BAD_IDS.values(), ids=BAD_IDS)
+def test_a_bad_id_to_delete_or_to_get(engine: SyncEngine, value: Any, problem: str) -> None:
     with unchanged(engine):
-        with pytest.raises(InvalidDataError, match=said):
+        with pytest.raises(InvalidDataError, match=problem):
             engine.delete("tasks", value)
-        with pytest.raises(InvalidDataError, match=said):
+        with pytest.raises(InvalidDataError, match=problem):
             engine.get("tasks", value)
 
 
 @pytest.mark.parametrize("operation", ["update", "delete"])
 @pytest.mark.parametrize("data", [{}, {"title": "t"}, {"uid": None}, {"id": "7"}], ids=repr)
-def test_an_update_or_a_delete_without_an_id(engine, data, operation):
+def test_an_update_or_a_delete_without_an_id(
+    engine: SyncEngine, data: Json, operation: OperationName
+) -> None:
     message = re.escape(f"tasks: {operation} needs the record's id at $.uid")
     with unchanged(engine), pytest.raises(InvalidDataError, match=message) as caught:
         engine.push("tasks", data, operation)
@@ -252,10 +272,10 @@ def test_an_update_or_a_delete_without_an_id(engine, data, operation):
 @pytest.mark.parametrize(
     "value", ["a/b", "a b", "a?b#c", "%2e%2e", "ü", 7, uuid.UUID(int=7)], ids=str
 )
-def test_an_odd_id_is_as_good_as_any(make, value):
+def test_an_odd_id_is_as_good_as_any(make: Callable[..., SyncEngine], value: Any) -> None:
     engine = make()
     engine.push("notes", {"id": value, "title": "t"})
-    assert engine.get("notes", value)["title"] == "t"
+    assert present(engine.get("notes", value))["title"] == "t"
     assert engine.delete("notes", value) is None
     assert engine.queue_length == 0
 
@@ -273,19 +293,21 @@ BAD_ROWS = {
 
 
 @pytest.mark.parametrize(("operation", "rows"), BAD_ROWS.values(), ids=BAD_ROWS)
-def test_many_rows_land_all_or_not_at_all(engine, operation, rows):
+def test_many_rows_land_all_or_not_at_all(
+    engine: SyncEngine, operation: OperationName, rows: Any
+) -> None:
     with unchanged(engine), pytest.raises(InvalidDataError):
         engine.push_many("notes", rows, operation)
 
 
-def test_many_rows_one_of_which_was_deleted(engine):
+def test_many_rows_one_of_which_was_deleted(engine: SyncEngine) -> None:
     rows = [{"id": "1", "title": "x"}, {"id": "gone", "title": "y"}, {"id": "8"}]
     with unchanged(engine), pytest.raises(RecordDeletedError):
         engine.push_many("notes", rows, "update")
 
 
-def test_rows_that_raise_while_they_are_made(engine):
-    def rows():
+def test_rows_that_raise_while_they_are_made(engine: SyncEngine) -> None:
+    def rows() -> Iterator[Json]:
         yield {"id": "7"}
         raise LookupError("the caller's own")
 
@@ -306,8 +328,10 @@ BAD_CALLS = {
 
 
 @pytest.mark.parametrize(("error", "call"), BAD_CALLS.values(), ids=BAD_CALLS)
-def test_a_transaction_lands_whole_or_not_at_all(engine, error, call):
-    def several():
+def test_a_transaction_lands_whole_or_not_at_all(
+    engine: SyncEngine, error: type[Exception] | type, call: Callable[..., str | Conflict]
+) -> None:
+    def several() -> None:
         with engine.transaction():
             engine.push("notes", {"id": "7"})
             engine.push("notes", {"id": "1", "title": "x"}, "update")
@@ -318,7 +342,7 @@ def test_a_transaction_lands_whole_or_not_at_all(engine, error, call):
         several()
 
 
-def test_after_a_bad_transaction_a_good_one_lands(engine):
+def test_after_a_bad_transaction_a_good_one_lands(engine: SyncEngine) -> None:
     with pytest.raises(InvalidDataError), engine.transaction():
         engine.push("notes", {"id": ""})
     length = engine.queue_length
@@ -330,20 +354,20 @@ def test_after_a_bad_transaction_a_good_one_lands(engine):
 # --- a record whose delete is queued
 
 
-def test_an_update_of_a_record_whose_delete_is_queued(engine):
-    message = "notes gone cannot be updated: its delete is queued; create it anew, or cancel"
+def test_an_update_of_a_record_whose_delete_is_queued(engine: SyncEngine) -> None:
+    message = "notes/gone cannot be updated: its delete is queued; create it anew, or cancel"
     with unchanged(engine), pytest.raises(RecordDeletedError, match=message) as caught:
         engine.push("notes", {"id": "gone", "title": "t"}, "update")
     assert (caught.value.entity, caught.value.record_id) == ("notes", "gone")
 
 
-def test_the_way_out_creates_it_anew(engine):
+def test_the_way_out_creates_it_anew(engine: SyncEngine) -> None:
     engine.push("notes", {"id": "gone", "title": "t"})
     engine.push("notes", {"id": "gone", "done": True}, "update")
     assert engine.get("notes", "gone") == {"id": "gone", "title": "t", "done": True}
 
 
-def test_the_way_out_cancels_the_delete(engine):
+def test_the_way_out_cancels_the_delete(engine: SyncEngine) -> None:
     (delete,) = [item for item in engine.queue() if item.operation == "delete"]
     assert engine.cancel(delete)
     assert engine.push("notes", {"id": "gone", "title": "t"}, "update").operation == "update"
@@ -353,7 +377,7 @@ def test_the_way_out_cancels_the_delete(engine):
 
 
 @pytest.fixture
-def full(make):
+def full(make: Callable[..., SyncEngine]) -> SyncEngine:
     engine = make(max_queue_length=4)
     fill(engine)
     assert engine.queue_length == 4
@@ -374,7 +398,7 @@ PAST = {
 
 
 @pytest.mark.parametrize("call", PAST.values(), ids=PAST)
-def test_a_full_queue(full, call):
+def test_a_full_queue(full: SyncEngine, call: Callable[..., str | Conflict]) -> None:
     message = r"4 operations are queued \(max_queue_length\); nothing was added"
     with unchanged(full), pytest.raises(QueueFullError, match=message) as caught:
         call(full)
@@ -382,8 +406,8 @@ def test_a_full_queue(full, call):
     assert caught.value.retryable
 
 
-def test_a_transaction_past_the_end_of_the_queue(full):
-    def several():
+def test_a_transaction_past_the_end_of_the_queue(full: SyncEngine) -> None:
+    def several() -> None:
         with full.transaction():
             full.push("notes", {"id": "2", "title": "x"}, "update")
             full.push("notes", {"id": "7"})
@@ -392,21 +416,21 @@ def test_a_transaction_past_the_end_of_the_queue(full):
         several()
 
 
-def test_what_adds_nothing_still_lands_in_a_full_queue(full):
+def test_what_adds_nothing_still_lands_in_a_full_queue(full: SyncEngine) -> None:
     full.push("notes", {"id": "2", "title": "x"}, "update")
-    assert full.get("notes", "2")["title"] == "x"
+    assert present(full.get("notes", "2"))["title"] == "x"
     full.delete("notes", "2")
     assert full.queue_length == 4
 
 
-def test_a_full_queue_has_room_again(full):
+def test_a_full_queue_has_room_again(full: SyncEngine) -> None:
     assert full.delete("notes", "1") is None
     assert full.push("notes", {"id": "7"}) is not None
     with pytest.raises(QueueFullError):
         full.push("notes", {"id": "8"})
 
 
-def test_the_last_place_is_taken(make):
+def test_the_last_place_is_taken(make: Callable[..., SyncEngine]) -> None:
     engine = make(max_queue_length=2)
     engine.push_many("notes", [{"id": "1"}, {"id": "2"}])
     with unchanged(engine), pytest.raises(QueueFullError):
@@ -416,7 +440,7 @@ def test_the_last_place_is_taken(make):
 # --- other calls
 
 
-def test_a_repair_is_for_one_item(engine):
+def test_a_repair_is_for_one_item(engine: SyncEngine) -> None:
     message = "data repairs one failed item: give exactly one id"
     with unchanged(engine):
         for ids in (None, [], ["a", "b"]):
@@ -424,20 +448,29 @@ def test_a_repair_is_for_one_item(engine):
                 engine.reprocess_failed(ids, data={"title": "t"})
 
 
-@pytest.mark.parametrize("ids", [["nonsense"], "nonsense", [], ["", "1-", "-1", "1-99"]], ids=repr)
-def test_ids_that_name_no_failed_item(engine, ids):
+@pytest.mark.parametrize(
+    "ids", [["nonsense"], "nonsense", [], ["", "1-", "-1", "1-99"], ["\ud800"]], ids=ascii
+)
+def test_ids_that_name_no_failed_item(engine: SyncEngine, ids: list[str] | str) -> None:
     with unchanged(engine):
         assert engine.reprocess_failed(ids) == 0
         assert engine.discard_failed(ids) == 0
 
 
-def test_an_item_that_is_still_queued_is_no_failed_one(engine):
+@pytest.mark.parametrize("ids", [[None], [7], [1.5], b"x", [["a"]]], ids=repr)
+def test_what_is_no_item_and_no_id(engine: SyncEngine, ids: Any) -> None:
+    for call in (engine.reprocess_failed, engine.discard_failed):
+        with unchanged(engine), pytest.raises(TypeError, match="give items, or their ids, not a"):
+            call(ids)
+
+
+def test_an_item_that_is_still_queued_is_no_failed_one(engine: SyncEngine) -> None:
     with unchanged(engine):
         assert engine.discard_failed([item.id for item in engine.queue()]) == 0
 
 
 @pytest.mark.parametrize("conflict", ["nonsense", "", None, 7.5], ids=repr)
-def test_what_is_no_conflict(engine, conflict):
+def test_what_is_no_conflict(engine: SyncEngine, conflict: Any) -> None:
     with unchanged(engine), pytest.raises((TypeError, ValueError, SyncError), match="conflict"):
         engine.resolve(conflict, "local")
 
@@ -445,12 +478,12 @@ def test_what_is_no_conflict(engine, conflict):
 class Conflicting:
     """A server that holds another record than the one every change is based on."""
 
-    def send(self, request):
+    def send(self, request: Request) -> Response:
         return Response(409, {"content-type": "application/json"}, b'{"id": "7", "title": "there"}')
 
 
 @pytest.fixture
-def parked():
+def parked() -> Iterator[SyncEngine]:
     """An engine with one open conflict."""
     engine = create_sync_engine(
         base_url="https://api.example.com",
@@ -479,27 +512,33 @@ BAD_ANSWERS = {
 
 
 @pytest.mark.parametrize("by", [lambda each: each, lambda each: each.id], ids=["itself", "its id"])
-@pytest.mark.parametrize(("answer", "error", "said"), BAD_ANSWERS.values(), ids=BAD_ANSWERS)
-def test_a_conflict_stays_open_at_a_bad_answer(parked, by, answer, error, said):
+@pytest.mark.parametrize(("answer", "error", "problem"), BAD_ANSWERS.values(), ids=BAD_ANSWERS)
+def test_a_conflict_stays_open_at_a_bad_answer(
+    parked: SyncEngine,
+    by: Callable[..., str | Conflict],
+    answer: Any,
+    error: type | type[InvalidDataError],
+    problem: str,
+) -> None:
     (conflict,) = parked.conflicts()
-    with unchanged(parked), pytest.raises(error, match=said):
+    with unchanged(parked), pytest.raises(error, match=problem):
         parked.resolve(by(conflict), answer)
 
 
 @pytest.mark.parametrize("call", ["on_status_change", "on_change", "on_failure"])
-def test_a_callback_that_cannot_be_called(engine, call):
+def test_a_callback_that_cannot_be_called(engine: SyncEngine, call: str) -> None:
     with unchanged(engine), pytest.raises(TypeError, match=f"{call}: .*'print'"):
         getattr(engine, call)("print")
 
 
 @pytest.mark.parametrize("call", ["wait", "cancel"])
 @pytest.mark.parametrize("item", ["an id", None], ids=repr)
-def test_what_is_no_item(engine, call, item):
+def test_what_is_no_item(engine: SyncEngine, call: str, item: str | None) -> None:
     with unchanged(engine), pytest.raises(TypeError, match="SyncItem"):
         getattr(engine, call)(item)
 
 
-def test_an_item_that_was_cancelled_is_cancelled_no_more(engine):
+def test_an_item_that_was_cancelled_is_cancelled_no_more(engine: SyncEngine) -> None:
     item = engine.push("notes", {"id": "7"})
     assert engine.cancel(item)
     with unchanged(engine):
@@ -514,12 +553,13 @@ ITEM = SyncItem(
     record_id="7",
     operation=SyncOperation.CREATE,
     data={},
-    timestamp=None,
-    place=1,
+    timestamp=cast("Any", None),
+    seq=1,
 )
 CALLS = {
     **{
-        name: lambda engine, call=call: call(engine, "notes") for name, call in ENTITY_CALLS.items()
+        name: lambda engine, call=call: call(engine, "notes")  # type: ignore[misc]  # no lambda with defaults is inferred
+        for name, call in ENTITY_CALLS.items()
     },
     "transaction": lambda engine: engine.transaction().__enter__(),
     "flush": lambda engine: engine.flush(),
@@ -546,7 +586,9 @@ CALLS = {
 
 @pytest.mark.parametrize("used", [True, False], ids=["used", "never used"])
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
-def test_a_call_after_close(make, call, used):
+def test_a_call_after_close(
+    make: Callable[..., SyncEngine], call: Callable[..., str | Conflict], used: bool
+) -> None:
     engine = make()
     if used:
         fill(engine)
@@ -555,7 +597,7 @@ def test_a_call_after_close(make, call, used):
         call(engine)
 
 
-def test_close_may_be_called_again_and_the_status_be_asked(make):
+def test_close_may_be_called_again_and_the_status_be_asked(make: Callable[..., SyncEngine]) -> None:
     engine = fill(make())
     assert engine.close()
     assert engine.close()

@@ -4,19 +4,23 @@ import inspect
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
+import attrs
 import pytest
 
 import bytelyst_sync
-from bytelyst_sync import SyncEngine
+from bytelyst_sync import SyncConfig, SyncEngine
+from bytelyst_sync.config.keywords import EngineSettings
+from bytelyst_sync.model import Json
 
 ROOT = Path(__file__).parents[1]
 IMPORT_SHARE = 0.7
 RUNS = 5
 
 
-def test_all_exports():
+def test_all_exports() -> None:
     assert bytelyst_sync.__all__ == sorted(bytelyst_sync.__all__)
     for name in bytelyst_sync.__all__:
         value = getattr(bytelyst_sync, name)
@@ -26,59 +30,75 @@ def test_all_exports():
         assert len(value.__doc__.split()) > 2, f"{name} has hardly a docstring"
 
 
-def test_all_names_are_listed():
+def test_all_names_are_listed() -> None:
     assert set(bytelyst_sync.__all__) <= set(dir(bytelyst_sync))
 
 
-def test_nothing_public_is_left_out():
+def test_nothing_public_is_left_out() -> None:
     public = {
         name
         for name, value in vars(bytelyst_sync).items()
         if not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value))
     }
-    imported_for_its_own_use = {"import_module", "Any"}
-    assert public - imported_for_its_own_use <= set(bytelyst_sync.__all__)
+    assert public <= set(bytelyst_sync.__all__)
 
 
-def test_a_name_that_is_not_there():
+def test_a_name_that_is_not_there() -> None:
     with pytest.raises(AttributeError, match="module 'bytelyst_sync' has no attribute 'Engine'"):
-        _ = bytelyst_sync.Engine
+        _ = bytelyst_sync.Engine  # type: ignore[attr-defined]  # wrong on purpose
 
 
-@pytest.mark.parametrize("name", bytelyst_sync.__all__)
-def test_every_public_method_is_documented(name):
-    value = getattr(bytelyst_sync, name)
-    if not inspect.isclass(value):
-        return
-    for attribute, member in vars(value).items():
-        if attribute.startswith("_"):
-            continue
-        if inspect.isfunction(member) or isinstance(member, (classmethod, staticmethod, property)):
-            assert inspect.getdoc(getattr(value, attribute)), f"{name}.{attribute}"
+def test_every_public_method_is_documented() -> None:
+    methods = (classmethod, staticmethod, property)
+    classes = [getattr(bytelyst_sync, name) for name in bytelyst_sync.__all__]
+    silent = [
+        f"{kind.__name__}.{name}"
+        for kind in classes
+        if inspect.isclass(kind)
+        for name, member in vars(kind).items()
+        if not name.startswith("_")
+        and (inspect.isfunction(member) or isinstance(member, methods))
+        and not inspect.getdoc(getattr(kind, name))
+    ]
+    assert silent == []
 
 
 REQUIRED = inspect.Parameter.empty
-METHODS = {
-    # SPEC §1, "SyncEngine": parameters and their defaults
-    "push": {"entity": REQUIRED, "data": REQUIRED, "operation": "create"},
+METHODS: dict[str, Json] = {
+    # parameters and their defaults
+    "push": {
+        "entity": REQUIRED,
+        "data": REQUIRED,
+        "operation": "create",
+        "key": None,
+        "expires": None,
+    },
+    "create": {"entity": REQUIRED, "data": REQUIRED, "key": None},
+    "update": {"entity": REQUIRED, "record_id": REQUIRED, "fields": REQUIRED},
+    "save": {"entity": REQUIRED, "data": REQUIRED},
     "push_many": {"entity": REQUIRED, "rows": REQUIRED, "operation": "create"},
     "transaction": {},
+    "sign_out": {"wipe": True, "force": False},
     "delete": {"entity": REQUIRED, "record_id": REQUIRED},
     "flush": {"timeout": None},
     "pull": {"entity": None, "timeout": None},
     "full_sync": {"timeout": None},
     "get": {"entity": REQUIRED, "record_id": REQUIRED},
-    "records": {"entity": REQUIRED, "where": None},
+    "records": {"entity": REQUIRED, "where": None, "order_by": None, "limit": None},
+    "record_views": {"entity": REQUIRED, "where": None, "order_by": None, "limit": None},
+    "count": {"entity": REQUIRED, "where": None},
     "queue": {},
     "failed": {},
     "conflicts": {"resolved": False},
+    "settled_conflicts": {},
     "wait": {"item": REQUIRED, "timeout": None},
     "cancel": {"item": REQUIRED},
     "reprocess_failed": {"ids": None, "data": None},
     "discard_failed": {"ids": None},
     "clear_queue": {},
     "resolve": {"conflict": REQUIRED, "data": REQUIRED},
-    "reconcile": {"entity": REQUIRED},
+    "reconcile": {"entity": REQUIRED, "accept": False},
+    "reupload": {"entity": REQUIRED, "ids": None},
     "on_status_change": {"callback": REQUIRED},
     "on_change": {"callback": REQUIRED, "entity": None},
     "on_failure": {"callback": REQUIRED},
@@ -88,11 +108,11 @@ METHODS = {
     "resume": {},
     "__enter__": {},
 }
-PROPERTIES = ["status", "queue_length", "is_online"]
+PROPERTIES = ["aio", "status", "queue_length", "is_online"]
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_signature_of(name):
+def test_the_signature_of(name: str) -> None:
     parameters = dict(inspect.signature(getattr(SyncEngine, name)).parameters)
     del parameters["self"]
     assert {each: parameter.default for each, parameter in parameters.items()} == METHODS[name]
@@ -102,11 +122,22 @@ def test_the_signature_of(name):
 
 
 @pytest.mark.parametrize("name", PROPERTIES)
-def test_a_property(name):
+def test_a_property(name: str) -> None:
     assert isinstance(inspect.getattr_static(SyncEngine, name), property)
 
 
-def test_an_engine_is_made_of_a_config_or_of_keywords():
+def test_nothing_else_is_public_on_the_engine() -> None:
+    public = {name for name in dir(SyncEngine) if not name.startswith("_")}
+    assert public == {*METHODS, *PROPERTIES, "stats"} - {"__enter__"}
+
+
+def test_the_keywords_are_those_of_the_config() -> None:
+    keywords = {*EngineSettings.__required_keys__, *EngineSettings.__optional_keys__}
+    assert keywords == {field.name for field in attrs.fields(SyncConfig)}
+    assert EngineSettings.__required_keys__ == {"base_url", "entities", "storage"}
+
+
+def test_an_engine_is_made_of_a_config_or_of_keywords() -> None:
     assert list(inspect.signature(SyncEngine).parameters) == ["config"]
     kinds = [
         each.kind
@@ -115,8 +146,8 @@ def test_an_engine_is_made_of_a_config_or_of_keywords():
     assert kinds == [inspect.Parameter.VAR_KEYWORD]
 
 
-def test_create_sync_engine_is_sync_engine_of_sync_config():
-    settings = {
+def test_create_sync_engine_is_sync_engine_of_sync_config() -> None:
+    settings: Json = {
         "base_url": "https://api.example.com",
         "entities": {"notes": "/notes"},
         "storage": ":memory:",
@@ -130,12 +161,12 @@ def test_create_sync_engine_is_sync_engine_of_sync_config():
         engine.close()
 
 
-def test_an_engine_of_keywords_is_told_how():
+def test_keywords_given_to_the_class_raise_with_the_way_out() -> None:
     with pytest.raises(TypeError, match=r"takes a SyncConfig, not a dict; create_sync_engine"):
-        SyncEngine({"base_url": "https://api.example.com"})
+        SyncEngine({"base_url": "https://api.example.com"})  # type: ignore[arg-type]  # wrong on purpose
 
 
-def test_the_types_are_shipped():
+def test_the_types_are_shipped() -> None:
     assert (Path(bytelyst_sync.__file__).parent / "py.typed").is_file()
 
 
@@ -143,7 +174,7 @@ def test_the_types_are_shipped():
 
 
 @pytest.fixture(scope="module")
-def run_fresh(tmp_path_factory):
+def run_fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[str]]:
     """Runs a program in a fresh interpreter that measures nothing but itself."""
     compiled = tmp_path_factory.mktemp("compiled")
     environ = {
@@ -153,7 +184,7 @@ def run_fresh(tmp_path_factory):
     }
     environ |= {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(compiled)}
 
-    def run(text):
+    def run(text: str) -> list[str]:
         done = subprocess.run(
             [sys.executable, "-c", text],
             env=environ,
@@ -171,17 +202,19 @@ def run_fresh(tmp_path_factory):
 @pytest.mark.parametrize(
     "heavy", ["requests", "urllib3", "sqlite3", "ssl", "http.client", "asyncio", "filelock"]
 )
-def test_the_import_does_not_load(run_fresh, heavy):
+def test_the_import_does_not_load(run_fresh: Callable[[str], list[str]], heavy: str) -> None:
     loaded = run_fresh("import sys, bytelyst_sync; print(*sys.modules)")
     assert "bytelyst_sync" in loaded
     assert heavy not in loaded
 
 
-def test_the_import_starts_no_thread(run_fresh):
+def test_the_import_starts_no_thread(run_fresh: Callable[[str], list[str]]) -> None:
     assert run_fresh("import threading, bytelyst_sync; print(threading.active_count())") == ["1"]
 
 
-def test_the_import_prints_nothing_and_adds_a_null_handler_only(run_fresh):
+def test_the_import_prints_nothing_and_adds_a_null_handler_only(
+    run_fresh: Callable[[str], list[str]],
+) -> None:
     printed = run_fresh(
         "import logging, bytelyst_sync\n"
         "print(*(type(each).__name__ for each in logging.getLogger('bytelyst_sync').handlers))\n"
@@ -190,11 +223,13 @@ def test_the_import_prints_nothing_and_adds_a_null_handler_only(run_fresh):
     assert printed == ["NullHandler", "0"]
 
 
-def test_the_import_is_much_faster_than_that_of_requests(run_fresh):
+def test_the_import_is_much_faster_than_that_of_requests(
+    run_fresh: Callable[[str], list[str]],
+) -> None:
     timed = (
         "import time; began = time.process_time()\nimport {}\nprint(time.process_time() - began)"
     )
-    taken = {"bytelyst_sync": [], "requests": []}
+    taken: Json = {"bytelyst_sync": [], "requests": []}
     for module in taken:
         run_fresh(timed.format(module))  # compiles what it imports
     for _ in range(RUNS):
@@ -203,35 +238,34 @@ def test_the_import_is_much_faster_than_that_of_requests(run_fresh):
     assert min(taken["bytelyst_sync"]) <= IMPORT_SHARE * min(taken["requests"]), taken
 
 
-@pytest.mark.parametrize(
-    "module", ["bytelyst_sync", "bytelyst_sync.storage", "bytelyst_sync.testing"]
-)
-def test_a_name_whose_extra_is_missing_raises_what_tools_forgive(run_fresh, module):
+OF_EXTRAS = ("cryptography", "opentelemetry", "responses", "pytest", "hypothesis", "click", "rich")
+WITHOUT_EXTRAS = f"import sys\nfor name in {OF_EXTRAS!r}: sys.modules[name] = None\n"
+
+
+@pytest.mark.parametrize("module", ["bytelyst_sync", "bytelyst_sync.storage"])
+def test_no_name_needs_an_extra(run_fresh: Callable[[str], list[str]], module: str) -> None:
+    names = run_fresh(f"{WITHOUT_EXTRAS}from {module} import *\nprint(*dir())")
+    assert set(names) >= {*sys.modules[module].__all__}
+
+
+def test_a_name_whose_extra_is_missing_raises_what_tools_forgive(
+    run_fresh: Callable[[str], list[str]],
+) -> None:
     """freezegun, for one, asks every module for every name that ``dir`` lists."""
-    optional = (
-        "cryptography",
-        "opentelemetry",
-        "responses",
-        "pytest",
-        "hypothesis",
-        "click",
-        "rich",
+    assert run_fresh(
+        WITHOUT_EXTRAS + "import bytelyst_sync.testing as module\n"
+        "for name in {*dir(module), *module.__all__}:\n"
+        "    try:\n"
+        "        getattr(module, name)\n"
+        "    except (ImportError, AttributeError) as error:\n"
+        "        assert 'pip install' in str(error), error\n"
+        "        print(name)"
     )
-    found = run_fresh(
-        f"import importlib, sys\n"
-        f"for name in {optional!r}: sys.modules[name] = None\n"
-        f"module = importlib.import_module({module!r})\n"
-        f"for name in {{*dir(module), *module.__all__}}:\n"
-        f"    try:\n"
-        f"        getattr(module, name)\n"
-        f"    except (ImportError, AttributeError) as error:\n"
-        f"        assert 'pip install' in str(error), error\n"
-        f"        print(name)"
-    )
-    assert ("EncryptedStorage" in found) == (module != "bytelyst_sync.testing")
 
 
-def test_freezegun_works_where_the_extras_are_not_installed(run_fresh):
+def test_freezegun_works_where_the_extras_are_not_installed(
+    run_fresh: Callable[[str], list[str]],
+) -> None:
     assert run_fresh(
         "import sys\n"
         "for name in ('cryptography', 'responses', 'hypothesis'): sys.modules[name] = None\n"

@@ -6,13 +6,14 @@ and is answered by a line of JSON. It ends with its input.
 
 import json
 import sys
+from typing import Any
 
 import attrs
 
 from bytelyst_sync import create_sync_engine
 
 
-def plain(value):
+def plain(value: Any) -> object:
     """What JSON can say of a result."""
     if attrs.has(type(value)):
         fields = attrs.fields(type(value))
@@ -20,7 +21,7 @@ def plain(value):
     return list(value) if hasattr(value, "__next__") else value
 
 
-def main():
+def main() -> None:
     """Serves the input."""
     engine = create_sync_engine(**{"probe": None, **json.loads(sys.argv[1])})
     sys.stdout.write("ready\n")

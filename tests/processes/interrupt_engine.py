@@ -7,22 +7,25 @@ arrive, and whether the engine came to rest and closed.
 
 import json
 import sys
+from collections.abc import Callable
 
-from interrupting import call_interrupted
-
-from bytelyst_sync import EntityConfig, create_sync_engine
-from bytelyst_sync.transport.base import Response
+from bytelyst_sync import EntityConfig, Request, create_sync_engine
+from bytelyst_sync.http.transport import Response
+from tests.processes.interrupting import call_interrupted
+from tests.typed import present
 
 path, call, longest, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3]), float(sys.argv[4])
-arrived, told = [], []
+arrived: list[str] = []
+reported: list[str] = []
 
 
 class Instant:
     """Takes everything at once."""
 
-    def send(self, request):
-        arrived.append(json.loads(request.body)["id"])
-        return Response(201, {}, request.body, request.url)
+    def send(self, request: Request) -> Response:
+        body = present(request.body)
+        arrived.append(json.loads(body)["id"])
+        return Response(201, {}, body, request.url)
 
 
 engine = create_sync_engine(
@@ -36,12 +39,16 @@ engine = create_sync_engine(
 )
 
 
-def push(number):
+def push(number: int) -> None:
     engine.push("notes", {"id": str(number)})
-    told.append(str(number))
+    reported.append(str(number))
 
 
-calls = {"push": push, "resume": lambda _: engine.resume(), "flush": lambda _: engine.flush()}
+calls: dict[str, Callable[[int], object]] = {
+    "push": push,
+    "resume": lambda _: engine.resume(),
+    "flush": lambda _: engine.flush(),
+}
 push(0)
 interrupts = call_interrupted(
     calls[call], seconds=seconds, least_s=0.000005, longest_s=longest, rest_s=0.0003
@@ -49,7 +56,7 @@ interrupts = call_interrupted(
 remaining = engine.flush(timeout=20).remaining
 found = {
     "interrupts": interrupts,
-    "lost": len(set(told) - set(arrived)),
+    "lost": len(set(reported) - set(arrived)),
     "doubled": len(arrived) - len(set(arrived)),
     "remaining": remaining,
     "closed": engine.close(),

@@ -9,20 +9,20 @@ import sys
 import threading
 from collections import Counter
 
-from interrupting import call_interrupted
-
 from bytelyst_sync import SQLiteStorage
+from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import ITEMS
 from bytelyst_sync.testing.storage_samples import all_rows, make_item
+from tests.processes.interrupting import call_interrupted
 
 path, durability, seconds = sys.argv[1], sys.argv[2], float(sys.argv[3])
 storage = SQLiteStorage(path, durability=durability)
-told = Counter()
+reported: Counter[str] = Counter()
 stop = threading.Event()
 
 
-def push(record):
-    def work(tx):
+def push(record: str) -> int:
+    def work(tx: Transaction) -> int:
         number = tx.next_number()
         tx.insert(ITEMS, make_item(number, record=record))
         return number
@@ -30,17 +30,17 @@ def push(record):
     return storage.write(work)
 
 
-def pushing(name):
+def pushing(name: int) -> None:
     count = 0
     while not stop.is_set():
         count += 1
         push(f"{name}-{count}")
-        told[f"{name}-{count}"] = 1
+        reported[f"{name}-{count}"] = 1
 
 
-def push_and_tell(number):
+def push_and_tell(number: int) -> None:
     push(f"main-{number}")
-    told[f"main-{number}"] = 1
+    reported[f"main-{number}"] = 1
 
 
 push("first")
@@ -56,9 +56,9 @@ hung = sum(thread.is_alive() for thread in threads)
 held = Counter(row.record for row in all_rows(storage, ITEMS))
 found = {
     "interrupts": interrupts,
-    "told": len(told),
+    "told": len(reported),
     "hung": hung,
-    "lost": len(told.keys() - held.keys()),
+    "lost": len(reported.keys() - held.keys()),
     "doubled": sum(number > 1 for number in held.values()),
     "counted": storage.read(lambda reader: reader.count(ITEMS)) == held.total(),
 }

@@ -10,24 +10,25 @@ import json
 import sys
 import threading
 
-from bytelyst_sync import EntityConfig, create_sync_engine
+from bytelyst_sync import EntityConfig, SyncEngine, create_sync_engine
+from bytelyst_sync.model import OperationName
 
 MOST_QUEUED = 40
 OUT = threading.Lock()
 
 
-def push(engine, number):
+def push(engine: SyncEngine, number: int) -> None:
     """One push: an edit of one of a few notes, or an event of its own."""
     field = {f"f{number}": number}
     if number % 5 == 0:
         engine.push("events", {"id": f"e{number}", **field})
     else:
         key = f"n{number % 2}{number % 6}"
-        operation = "create" if engine.get("notes", key) is None else "update"
+        operation: OperationName = "create" if engine.get("notes", key) is None else "update"
         engine.push("notes", {"id": key, **field}, operation)
 
 
-def push_for_ever(engine, number):
+def push_for_ever(engine: SyncEngine, number: int) -> None:
     """Every other number, as long as the queue stays short."""
     news = threading.Event()
     while True:
@@ -39,16 +40,16 @@ def push_for_ever(engine, number):
             news.wait(0.002)
 
 
-def drain(engine):
+def drain(engine: SyncEngine) -> None:
     """Delivers what is queued."""
     engine.start()
     result = engine.flush(timeout=20)
-    told = [result.success, result.remaining, result.duration, engine.status.failed]
-    sys.stdout.write(json.dumps(told) + "\n")
+    reported = [result.success, result.remaining, result.duration, engine.status.failed]
+    sys.stdout.write(json.dumps(reported) + "\n")
     engine.close()
 
 
-def main():
+def main() -> None:
     """Reads the arguments."""
     url, path, first, workers = sys.argv[1:]
     engine = create_sync_engine(

@@ -4,10 +4,15 @@ import json
 import os
 import queue
 import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bytelyst_sync.testing import Reply
+from bytelyst_sync.testing import Reply, Seen, SyncServer
+from tests.processes.conftest import Program
 
 BEGIN = """
 import json, multiprocessing, os, signal, sys, threading, time, warnings
@@ -42,16 +47,18 @@ def in_child(work, leave=sys.exit):
 
 
 @pytest.fixture
-def begin(run_script, server, path):
+def begin(
+    run_script: Callable[..., Program], server: SyncServer, path: Path
+) -> Callable[..., Program]:
     """Starts a script."""
     return lambda text: run_script(BEGIN + text, server.url, path)
 
 
 @pytest.fixture
-def run(begin):
+def run(begin: Callable[..., Program]) -> Callable[[str], Any]:
     """Runs a script within the bound; gives the JSON that it printed."""
 
-    def run(text):
+    def run(text: str) -> Any:
         status, out, errors = begin(text).finish()
         assert (status, errors) == (0, ""), out
         return json.loads(out.splitlines()[-1])
@@ -59,12 +66,14 @@ def run(begin):
     return run
 
 
-def ids(server):
+def ids(server: SyncServer) -> list[str]:
     return sorted(effect.id for effect in server.journal)
 
 
 @pytest.mark.parametrize("workers", "13")
-def test_a_child_delivers_on_the_same_file_and_the_parent_goes_on(run, server, workers):
+def test_a_child_delivers_on_the_same_file_and_the_parent_goes_on(
+    run: Callable[[str], Any], server: SyncServer, workers: str
+) -> None:
     text = """
 engine = make(workers=WORKERS)
 found = [deliver(engine, "before"), in_child(lambda: deliver(engine, "child"))]
@@ -74,7 +83,7 @@ print(json.dumps([*found, deliver(engine, "after"), engine.get("notes", "child")
     assert ids(server) == ["after", "before", "child"]
 
 
-def test_a_grandchild_delivers_too(run, server):
+def test_a_grandchild_delivers_too(run: Callable[[str], Any], server: SyncServer) -> None:
     text = """
 engine = make()
 found = [deliver(engine, "parent")]
@@ -88,7 +97,7 @@ print(json.dumps([*found, *in_child(child), deliver(engine, "after")]))
     assert ids(server) == ["after", "child", "grandchild", "parent"]
 
 
-def test_the_first_use_may_be_in_a_child(run, server):
+def test_the_first_use_may_be_in_a_child(run: Callable[[str], Any], server: SyncServer) -> None:
     text = """
 engine = make()
 print(json.dumps([in_child(lambda: deliver(engine, "child")), deliver(engine, "parent")]))
@@ -97,7 +106,9 @@ print(json.dumps([in_child(lambda: deliver(engine, "child")), deliver(engine, "p
     assert ids(server) == ["child", "parent"]
 
 
-def test_a_child_that_only_ends_changes_nothing(run, server):
+def test_a_child_that_only_ends_changes_nothing(
+    run: Callable[[str], Any], server: SyncServer
+) -> None:
     text = """
 engine = make()
 engine.pause()
@@ -110,7 +121,9 @@ print(json.dumps([*found, engine.flush(timeout=15).success, engine.status.status
     assert ids(server) == ["a"]
 
 
-def test_a_paused_engine_is_paused_in_a_child_too(run, server):
+def test_a_paused_engine_is_paused_in_a_child_too(
+    run: Callable[[str], Any], server: SyncServer
+) -> None:
     text = """
 engine = make(exit_timeout=0)
 engine.pause()
@@ -121,7 +134,9 @@ print(json.dumps(in_child(lambda: [engine.status.paused, engine.flush(timeout=15
     assert ids(server) == []
 
 
-def test_a_child_that_closes_its_engine_leaves_the_parents_open(run, server):
+def test_a_child_that_closes_its_engine_leaves_the_parents_open(
+    run: Callable[[str], Any], server: SyncServer
+) -> None:
     text = """
 engine = make()
 found = [deliver(engine, "a"), in_child(lambda: [deliver(engine, "b"), engine.close()])]
@@ -131,7 +146,7 @@ print(json.dumps([*found, deliver(engine, "c")]))
     assert ids(server) == ["a", "b", "c"]
 
 
-def test_what_a_child_queues_outlives_it(run, server):
+def test_what_a_child_queues_outlives_it(run: Callable[[str], Any], server: SyncServer) -> None:
     text = """
 engine = make(auto_flush=False, exit_timeout=0)
 found = [deliver(engine, "a")]
@@ -146,7 +161,7 @@ print(json.dumps([*found, in_child(child), engine.queue_length, engine.flush(tim
     assert ids(server) == ["a", "b"]
 
 
-def test_a_child_delivers_at_its_exit(run, server):
+def test_a_child_delivers_at_its_exit(run: Callable[[str], Any], server: SyncServer) -> None:
     text = """
 engine = make()
 found = [deliver(engine, "a")]
@@ -160,7 +175,9 @@ print(json.dumps([*found, in_child(child), engine.flush(timeout=15).remaining]))
     assert ids(server) == ["a", "b"]
 
 
-def test_a_child_that_ends_at_once_takes_nothing_from_its_parent(run, server):
+def test_a_child_that_ends_at_once_takes_nothing_from_its_parent(
+    run: Callable[[str], Any], server: SyncServer
+) -> None:
     server.latency_s = 0.02
     text = """
 engine = make()
@@ -176,7 +193,9 @@ print(json.dumps(engine.flush(timeout=15).success))
     assert ids(server) == [f"{n:02}" for n in range(30)]
 
 
-def test_forks_amid_threads_that_push_flush_and_read(run, server):
+def test_forks_amid_threads_that_push_flush_and_read(
+    run: Callable[[str], Any], server: SyncServer
+) -> None:
     text = """
 engine = make(workers=2)
 stop = threading.Event()
@@ -204,7 +223,7 @@ print(json.dumps([children, success, pushed]))
     assert ids(server) == sorted(pushed + [f"child{n}" for n in range(8)])
 
 
-def test_children_side_by_side(run, server):
+def test_children_side_by_side(run: Callable[[str], Any], server: SyncServer) -> None:
     text = """
 engine = make()
 deliver(engine, "parent")
@@ -222,13 +241,14 @@ print(json.dumps([found, deliver(engine, "after"), engine.queue_length]))
     assert ids(server) == sorted([*expected, "after", "parent"])
 
 
-def test_a_fork_within_a_callback(run, server):
+def test_a_fork_within_a_callback(run: Callable[[str], Any], server: SyncServer) -> None:
     text = """
 engine = make()
 told = []
 
 def callback(change):
-    if change.origin == "local":
+    # The child's own change calls this again, in the child: it must not fork another one.
+    if change.origin == "local" and change.record_id == "a":
         child = lambda: engine.push("notes", {"id": "b"}).record_id
         told.append(in_child(child, os._exit))
 
@@ -240,7 +260,7 @@ print(json.dumps([found, told, engine.flush(timeout=15).remaining]))
     assert ids(server) == ["a", "b"]
 
 
-def test_subscriptions_stay_in_a_child(run):
+def test_subscriptions_stay_in_a_child(run: Callable[[str], Any]) -> None:
     text = """
 engine = make()
 deliver(engine, "a")
@@ -251,7 +271,7 @@ print(json.dumps(in_child(lambda: [deliver(engine, "b"), told.wait(10)])))
     assert run(text) == [True, True]
 
 
-def test_memory_in_a_child_is_empty(run, server):
+def test_memory_in_a_child_is_empty(run: Callable[[str], Any], server: SyncServer) -> None:
     text = """
 engine = make(storage=":memory:", auto_flush=False)
 engine.push("notes", {"id": "a"})
@@ -266,7 +286,9 @@ print(json.dumps([in_child(child), engine.queue_length, engine.flush(timeout=15)
     assert ids(server) == ["a", "b"]
 
 
-def test_a_memory_store_of_ones_own_is_empty_in_a_child_too(run):
+def test_a_memory_store_of_ones_own_is_empty_in_a_child_too(
+    run: Callable[[str], Any],
+) -> None:
     text = """
 storage = MemoryStorage()
 engine = make(storage=storage, auto_flush=False, exit_timeout=0)
@@ -277,7 +299,7 @@ print(json.dumps([in_child(lambda: engine.queue_length), engine.queue_length]))
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
-def test_multiprocessing(run, server, method):
+def test_multiprocessing(run: Callable[[str], Any], server: SyncServer, method: str) -> None:
     text = """
 engine = make()
 
@@ -296,7 +318,92 @@ if __name__ == "__main__":
     assert ids(server) == ["after", "before", "child0", "child1"]
 
 
-def test_a_child_killed_in_mid_request_leaves_the_rest_to_its_parent(begin, server):
+def test_no_thread_of_the_engine_imports_anything(
+    run: Callable[[str], Any], server: SyncServer
+) -> None:
+    """A child that is forked in the middle of an import has half a module, for ever."""
+    text = """
+from bytelyst_sync import EntityConfig
+
+imported, told = [], []
+
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if threading.current_thread() is not threading.main_thread():
+            imported.append(name)
+
+sys.meta_path.insert(0, Finder)
+ENTITIES["notes"] = EntityConfig("/notes", conflict="merge")
+engine = make(retry_delay=0.01, probe="auto", probe_interval=0.05, pull_interval=0.05)
+engine.on_status_change(told.append)
+engine.on_failure(told.append)
+names = ("a", "b", "down", "refused")
+for item in engine.push_many("notes", [{"id": name, "title": name} for name in names]):
+    engine.wait(item, timeout=15)
+engine.push("notes", {"id": "a", "title": "mine"})
+engine.delete("notes", "b")
+engine.flush(timeout=15)
+engine.pull(timeout=15)
+engine.close()
+print(json.dumps([imported, bool(told), engine.status.failed]))
+"""
+    answers = {
+        "down": [Reply(503, headers={"Retry-After": "Mon, 30 Nov 2026 00:00:00 GMT"})],
+        "refused": [Reply(422, {"error": "no"})],
+    }
+
+    def answer(seen: Seen) -> Reply | None:
+        if seen.method in {"PUT", "PATCH"}:
+            server.put("notes", {"id": "a", "title": "a", "colour": "blue"})
+        name = seen.body.get("id", "") if isinstance(seen.body, dict) else ""
+        return answers[name].pop() if answers.get(name) else None
+
+    server.reject = answer
+    assert run(text) == [[], True, 1]
+    assert server.records("notes")["a"]["colour"] == "blue"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="calls the C library's fork")
+@pytest.mark.parametrize("storage", ["PATH", '":memory:"'])
+def test_a_fork_behind_pythons_back_is_named_with_its_remedy(
+    run: Callable[[str], Any], server: SyncServer, storage: str
+) -> None:
+    """As uWSGI forks if it is not told to call Python's hooks."""
+    text = """
+import ctypes
+from bytelyst_sync import SyncError
+engine = make(storage=STORAGE)
+before = deliver(engine, "before")
+read_end, write_end = os.pipe()
+child = ctypes.PyDLL(None).fork()
+if not child:
+    told = []
+    for call in (lambda: deliver(engine, "x"), engine.flush, lambda: engine.queue_length):
+        try:
+            call()
+        except SyncError as error:
+            told.append(str(error))
+    os.write(write_end, json.dumps(told).encode())
+    os._exit(0)
+os.close(write_end)
+with os.fdopen(read_end) as pipe:
+    told = json.load(pipe)
+os.waitpid(child, 0)
+print(json.dumps([before, told, deliver(engine, "after")]))
+"""
+    before, reported, after = run(text.replace("STORAGE", storage))
+    assert before
+    assert after
+    assert len(reported) == 3
+    for error in reported:
+        assert "forked" in error
+        assert "under uWSGI set py-call-osafterfork = true" in error
+    assert ids(server) == ["after", "before"]
+
+
+def test_a_child_killed_in_mid_request_leaves_the_rest_to_its_parent(
+    begin: Callable[..., Program], server: SyncServer
+) -> None:
     text = """
 engine = make(auto_flush=False)
 deliver(engine, "before")
@@ -310,9 +417,10 @@ os.waitpid(child, 0)
 print(json.dumps([deliver(engine, "after"), engine.queue_length]))
 """
     program = begin(text)
-    pids, pending = queue.SimpleQueue(), ["the kill"]
+    pids: queue.SimpleQueue[int] = queue.SimpleQueue()
+    pending = ["the kill"]
 
-    def kill_once(seen):
+    def kill_once(seen: Seen) -> Reply | None:
         if "slow" in str(seen.body) and pending:
             pending.clear()
             os.kill(pids.get(timeout=20), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""How long to wait, and what a server's ``Retry-After`` says (SPEC §4)."""
+"""How long to wait, and the values of ``Retry-After``."""
 
 import math
 
@@ -21,12 +21,12 @@ ALMOST_ONE = math.nextafter(1.0, 0.0)
     ("retries", "longest"),
     [(0, 1.0), (1, 2.0), (2, 4.0), (5, 32.0), (8, 256.0), (9, 300.0), (10_000, 300.0)],
 )
-def test_the_longest_wait_doubles_up_to_the_ceiling(retries, longest):
+def test_the_longest_wait_doubles_up_to_the_ceiling(retries: int, longest: float) -> None:
     wait = backoff(retries, base=1.0, ceiling=300.0, random=lambda: ALMOST_ONE)
     assert wait == pytest.approx(longest)
 
 
-def test_the_jitter_is_full():
+def test_the_jitter_is_full() -> None:
     assert backoff(4, base=1.0, ceiling=300.0, random=lambda: 0.0) == 0.0
     assert backoff(4, base=1.0, ceiling=300.0, random=lambda: 0.25) == 4.0
 
@@ -35,7 +35,9 @@ def test_the_jitter_is_full():
     ("jitter", "floor", "wait"),
     [(0.0, 7.0, 7.0), (0.5, 1.0, 8.0), (0.5, 400.0, 400.0), (0.5, None, 8.0), (0.5, 0.0, 8.0)],
 )
-def test_retry_after_is_a_floor_even_above_the_ceiling(jitter, floor, wait):
+def test_retry_after_is_a_floor_even_above_the_ceiling(
+    jitter: float, floor: float | None, wait: float
+) -> None:
     assert backoff(4, base=1.0, ceiling=300.0, random=lambda: jitter, floor=floor) == wait
 
 
@@ -46,7 +48,9 @@ def test_retry_after_is_a_floor_even_above_the_ceiling(jitter, floor, wait):
     st.floats(1e-3, 1e6),
     st.floats(0, 1, exclude_max=True),
 )
-def test_a_wait_is_never_negative_nor_above_the_ceiling(retries, base, ceiling, jitter):
+def test_a_wait_is_never_negative_nor_above_the_ceiling(
+    retries: int, base: float, ceiling: float, jitter: float
+) -> None:
     assert 0.0 <= backoff(retries, base=base, ceiling=ceiling, random=lambda: jitter) <= ceiling
 
 
@@ -78,17 +82,17 @@ SAID = {
 
 
 @pytest.mark.parametrize(("header", "seconds"), SAID.values(), ids=SAID)
-def test_retry_after(header, seconds):
+def test_retry_after(header: str | None, seconds: float | None) -> None:
     assert parse_retry_after(header, NOW) == seconds
 
 
-def test_a_day_is_the_most():
+def test_a_day_is_the_most() -> None:
     assert MAX_RETRY_AFTER_S == 24 * 60 * 60
 
 
 @settings(deadline=None)
 @given(st.text() | st.from_regex(r"[\d.,: +\-A-Za-z]*", fullmatch=True))
-def test_garbage_in_a_header_is_ignored(text):
+def test_garbage_in_a_header_is_ignored(text: str) -> None:
     found = parse_retry_after(text, NOW)
     assert found is None or 0.0 <= found <= MAX_RETRY_AFTER_S
     date = parse_date(text)
@@ -105,5 +109,5 @@ def test_garbage_in_a_header_is_ignored(text):
         (None, None),
     ],
 )
-def test_the_date_header(header, time):
+def test_the_date_header(header: str | None, time: float | None) -> None:
     assert parse_date(header) == time

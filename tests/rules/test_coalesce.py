@@ -1,4 +1,4 @@
-"""The table of SPEC §3, row by row: what becomes of a queued operation and a new one."""
+"""The coalescing table, row by row: what becomes of a queued operation and a new one."""
 
 import copy
 
@@ -6,11 +6,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bytelyst_sync.model import SyncOperation
-from bytelyst_sync.rules.coalesce import Meeting, Outcome, coalesce
+from bytelyst_sync.model import Json, SyncOperation
+from bytelyst_sync.rules.coalesce import Coalesced, Outcome, coalesce
 
 CREATE, UPDATE, DELETE = SyncOperation.CREATE, SyncOperation.UPDATE, SyncOperation.DELETE
 RULES = ("shallow", "merge-patch", "full")
+
+
+def unknown() -> bool:
+    """Nothing is known of the record at the server."""
+    return False
+
 
 OLD = {"id": "7", "title": "old", "done": False}
 NEW = {"id": "7", "title": "new"}
@@ -18,29 +24,48 @@ MERGED = {"id": "7", "title": "new", "done": False}
 GONE = {"id": "7"}
 
 TABLE = {
-    "create, create: create, new data": (CREATE, CREATE, Meeting(Outcome.ONE, CREATE, NEW)),
-    "create, update: create, fields merged": (CREATE, UPDATE, Meeting(Outcome.ONE, CREATE, MERGED)),
-    "create, delete: nothing": (CREATE, DELETE, Meeting(Outcome.NOTHING)),
-    "update, update: update, fields merged": (UPDATE, UPDATE, Meeting(Outcome.ONE, UPDATE, MERGED)),
-    "update, create: update, fields merged": (UPDATE, CREATE, Meeting(Outcome.ONE, UPDATE, MERGED)),
-    "update, delete: delete": (UPDATE, DELETE, Meeting(Outcome.ONE, DELETE, GONE)),
-    "delete, create: both stay": (DELETE, CREATE, Meeting(Outcome.BOTH)),
-    "delete, update: RecordDeletedError": (DELETE, UPDATE, Meeting(Outcome.DELETED)),
-    "delete, delete: one delete": (DELETE, DELETE, Meeting(Outcome.ONE, DELETE, GONE)),
+    "create, create: create, new data": (CREATE, CREATE, Coalesced(Outcome.ONE, CREATE, NEW)),
+    "create, update: create, fields merged": (
+        CREATE,
+        UPDATE,
+        Coalesced(Outcome.ONE, CREATE, MERGED),
+    ),
+    "create, delete: nothing": (CREATE, DELETE, Coalesced(Outcome.NOTHING)),
+    "update, update: update, fields merged": (
+        UPDATE,
+        UPDATE,
+        Coalesced(Outcome.ONE, UPDATE, MERGED),
+    ),
+    "update, create: update, fields merged": (
+        UPDATE,
+        CREATE,
+        Coalesced(Outcome.ONE, UPDATE, MERGED),
+    ),
+    "update, delete: delete": (UPDATE, DELETE, Coalesced(Outcome.ONE, DELETE, GONE)),
+    "delete, create: both stay": (DELETE, CREATE, Coalesced(Outcome.BOTH)),
+    "delete, update: RecordDeletedError": (DELETE, UPDATE, Coalesced(Outcome.DELETED)),
+    "delete, delete: one delete": (DELETE, DELETE, Coalesced(Outcome.ONE, DELETE, GONE)),
 }
 
 
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize(("queued", "new", "becomes"), TABLE.values(), ids=TABLE)
-def test_the_table(queued, new, becomes, rule):
+def test_the_table(
+    queued: SyncOperation, new: SyncOperation, becomes: Coalesced, rule: str
+) -> None:
     old = GONE if queued is DELETE else OLD
     data = GONE if new is DELETE else NEW
-    assert coalesce(queued, old, new, data, rule) == becomes
+    assert coalesce(queued, old, new, data, rule, known=unknown) == becomes
 
 
-def test_the_table_is_complete():
+def test_the_table_is_complete() -> None:
     pairs = {(queued, new) for queued, new, _ in TABLE.values()}
     assert pairs == {(queued, new) for queued in SyncOperation for new in SyncOperation}
+
+
+def test_a_create_that_the_server_is_known_to_hold_is_not_cancelled_by_a_delete() -> None:
+    became = coalesce(CREATE, OLD, DELETE, GONE, "shallow", known=lambda: True)
+    assert became == Coalesced(Outcome.BOTH)
 
 
 STORED = {"id": "7", "a": {"x": 1, "y": 2}, "b": 3}
@@ -125,9 +150,18 @@ MERGING = {
 @pytest.mark.parametrize(
     ("rule", "queued", "old", "new", "data", "becomes"), MERGING.values(), ids=MERGING
 )
-def test_merging_follows_the_patch_rule(rule, queued, old, new, data, becomes):
+def test_merging_follows_the_patch_rule(
+    rule: str,
+    queued: SyncOperation,
+    old: Json,
+    new: SyncOperation,
+    data: Json,
+    becomes: tuple[SyncOperation, Json],
+) -> None:
     operation, merged = becomes
-    assert coalesce(queued, old, new, data, rule) == Meeting(Outcome.ONE, operation, merged)
+    assert coalesce(queued, old, new, data, rule, known=unknown) == Coalesced(
+        Outcome.ONE, operation, merged
+    )
 
 
 NO_SINGLE_PATCH = {
@@ -140,13 +174,15 @@ NO_SINGLE_PATCH = {
 
 
 @pytest.mark.parametrize(("old", "data"), NO_SINGLE_PATCH.values(), ids=NO_SINGLE_PATCH)
-def test_both_stay_where_no_single_merge_patch_equals_both(old, data):
-    assert coalesce(UPDATE, old, UPDATE, data, "merge-patch") == Meeting(Outcome.BOTH)
+def test_both_stay_where_no_single_merge_patch_equals_both(old: Json, data: Json) -> None:
+    assert coalesce(UPDATE, old, UPDATE, data, "merge-patch", known=unknown) == Coalesced(
+        Outcome.BOTH
+    )
 
 
 @pytest.mark.parametrize(("old", "data"), NO_SINGLE_PATCH.values(), ids=NO_SINGLE_PATCH)
-def test_a_create_takes_any_merge_patch(old, data):
-    assert coalesce(CREATE, old, UPDATE, data, "merge-patch").outcome is Outcome.ONE
+def test_a_create_takes_any_merge_patch(old: Json, data: Json) -> None:
+    assert coalesce(CREATE, old, UPDATE, data, "merge-patch", known=unknown).outcome is Outcome.ONE
 
 
 JSON = st.recursive(
@@ -162,7 +198,9 @@ OPERATION = st.sampled_from(list(SyncOperation))
 
 @settings(deadline=None)
 @given(OPERATION, RECORD, OPERATION, RECORD, st.sampled_from(RULES))
-def test_what_met_is_not_changed(queued, old, new, data, rule):
+def test_the_merged_operations_are_not_changed(
+    queued: SyncOperation, old: Json, new: SyncOperation, data: Json, rule: str
+) -> None:
     before = copy.deepcopy((old, data))
-    coalesce(queued, old, new, data, rule)
+    coalesce(queued, old, new, data, rule, known=unknown)
     assert (old, data) == before

@@ -1,4 +1,4 @@
-"""From the caller's objects to JSON: what is taken, what is refused, and where (SPEC §2)."""
+"""From the caller's objects to JSON: what is taken, what is refused, and where."""
 
 import collections
 import copy
@@ -6,11 +6,13 @@ import dataclasses
 import enum
 import json
 import math
+import sys
 import types
 import uuid
+from collections.abc import Callable, Iterator
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import attrs
 import pytest
@@ -18,6 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bytelyst_sync.errors import InvalidDataError
+from bytelyst_sync.model import Json
 from bytelyst_sync.rules.encode import canonical, digest, dumps, encode
 from bytelyst_sync.rules.merge import same_value
 
@@ -117,13 +120,15 @@ TYPES = {
 PLAIN = {str, int, float, bool, type(None), list, dict}
 
 
-def in_order(value):
+def in_order(value: object) -> object:
     return sorted(value, key=canonical) if isinstance(value, list) else value
 
 
 @pytest.mark.parametrize("beside", [None, (1,)], ids=["alone", "beside what is no JSON"])
 @pytest.mark.parametrize(("given_value", "made"), TYPES.values(), ids=TYPES)
-def test_every_type(given_value, made, beside):
+def test_every_type(
+    given_value: object, made: str | float | list[Any] | Json | None, beside: tuple[int] | None
+) -> None:
     encoded = encode({"v": given_value, "beside": beside}, "notes")
     if isinstance(given_value, (set, frozenset)):
         assert encoded["v"] == in_order(made)
@@ -133,7 +138,7 @@ def test_every_type(given_value, made, beside):
     assert json.loads(dumps(encoded)) == encoded
 
 
-def everything_in(value):
+def everything_in(value: Json | str | list[int] | float | None) -> Iterator[Any]:
     yield value
     if isinstance(value, dict):
         yield from value
@@ -144,28 +149,28 @@ def everything_in(value):
             yield from everything_in(each)
 
 
-def test_the_whole_may_be_an_instance():
+def test_the_whole_may_be_an_instance() -> None:
     assert encode(Line(1), "notes") == {"price": 1, "count": 1}
     assert encode(Place(1.5), "notes") == {"lat": 1.5, "tags": []}
     assert encode(types.MappingProxyType({"a": 1}), "notes") == {"a": 1}
 
 
-def test_a_private_attrs_field_keeps_its_name():
+def test_a_private_attrs_field_keeps_its_name() -> None:
     assert encode({"v": Hidden(3)}, "notes") == {"v": {"_secret": 3}}
 
 
-def test_equal_sets_are_encoded_equally():
+def test_equal_sets_are_encoded_equally() -> None:
     one = encode({"v": {"a", "b", "c", "d"}}, "notes")
     other = encode({"v": {"d", "c", "b", "a"}}, "notes")
     assert one == other
 
 
 class Odd:
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "s3cret"
 
 
-def lines(value):
+def lines(value: object) -> dict[str, list[dict[str, Any]]]:
     return {"lines": [{}, {}, {}, {"price": value}]}
 
 
@@ -182,7 +187,7 @@ REFUSED = {
     "an object of no kind": (lines(Odd()), "$.lines[3].price", "Odd"),
     "a class": (lines(Line), "$.lines[3].price", "type"),
     "a function": (lines(len), "$.lines[3].price", "builtin_function_or_method"),
-    "a generator": (lines(each for each in ()), "$.lines[3].price", "generator"),
+    "a generator": (lines(each for each in range(0)), "$.lines[3].price", "generator"),
     "a complex number": (lines(1j), "$.lines[3].price", "complex"),
     "a timedelta": (lines(timedelta(1)), "$.lines[3].price", "timedelta"),
     "a lone surrogate": (lines("\ud800"), "$.lines[3].price", "lone surrogate"),
@@ -202,8 +207,10 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("data", "path", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_json_cannot_carry(data, path, said):
+@pytest.mark.parametrize(("data", "path", "problem"), REFUSED.values(), ids=REFUSED)
+def test_what_json_cannot_carry(
+    data: dict[str, list[dict[str, Any]] | Json], path: str, problem: str
+) -> None:
     with pytest.raises(InvalidDataError) as caught:
         encode(data, "orders")
     assert caught.value.path == path
@@ -211,7 +218,7 @@ def test_what_json_cannot_carry(data, path, said):
     message = str(caught.value)
     assert message.startswith("orders: ")
     assert f" {path} " in message
-    assert said in message
+    assert problem in message
     assert "s3cret" not in message
 
 
@@ -228,40 +235,40 @@ WRONG_KINDS = {
 
 
 @pytest.mark.parametrize("data", WRONG_KINDS.values(), ids=WRONG_KINDS)
-def test_data_that_is_no_object(data):
+def test_data_that_is_no_object(data: object) -> None:
     with pytest.raises(InvalidDataError, match="give a dict") as caught:
         encode(data, "notes")
     assert caught.value.path == "$"
     assert type(data).__name__ in str(caught.value)
 
 
-def in_a_dict():
-    data = {}
+def in_a_dict() -> tuple[Json, str]:
+    data: Json = {}
     data["a"] = {"b": data}
     return data, "$.a.b"
 
 
-def in_a_list():
-    rows = []
+def in_a_list() -> tuple[Json, str]:
+    rows: list[object] = []
     rows.append(rows)
     return {"rows": rows}, "$.rows[0]"
 
 
-def in_an_instance():
+def in_an_instance() -> tuple[Json, str]:
     line = Line(None)
     line.price = [line]
     return {"line": line}, "$.line.price[0]"
 
 
 @pytest.mark.parametrize("make", [in_a_dict, in_a_list, in_an_instance])
-def test_a_cycle(make):
+def test_a_cycle(make: Callable[[], tuple[Json, str]]) -> None:
     data, path = make()
     with pytest.raises(InvalidDataError, match="contains itself") as caught:
         encode(data, "notes")
     assert caught.value.path == path
 
 
-def test_one_object_at_two_places_is_no_cycle():
+def test_one_object_at_two_places_is_no_cycle() -> None:
     shared = {"x": [1]}
     encoded = encode({"a": shared, "b": [shared, shared]}, "notes")
     assert encoded == {"a": {"x": [1]}, "b": [{"x": [1]}, {"x": [1]}]}
@@ -269,8 +276,8 @@ def test_one_object_at_two_places_is_no_cycle():
     assert encoded["b"] == [{"x": [1]}, {"x": [1]}]
 
 
-def nested(depth, make=lambda inner: [inner]):
-    value = 1
+def nested(depth: int, make: Callable[..., Any] = lambda inner: [inner]) -> Json:
+    value: object = 1
     for _ in range(depth):
         value = make(value)
     return {"v": value}
@@ -282,25 +289,25 @@ def nested(depth, make=lambda inner: [inner]):
     ids=["lists", "objects", "tuples"],
 )
 @pytest.mark.parametrize("too_deep", [100, 5_000, 200_000])
-def test_depth(make, too_deep):
+def test_depth(make: Callable[..., Any], too_deep: int) -> None:
     assert encode(nested(99, make), "notes")
     with pytest.raises(InvalidDataError, match="nested more than 100 deep"):
         encode(nested(too_deep, make), "notes")
 
 
-def test_many_values_beside_each_other_are_not_deep():
-    data = {"rows": [{"tags": []} for _ in range(1_000)]}
+def test_many_values_beside_each_other_are_not_deep() -> None:
+    data: Json = {"rows": [{"tags": []} for _ in range(1_000)]}
     assert encode(data, "notes") == data
 
 
-def test_brackets_in_a_text_are_not_deep():
+def test_brackets_in_a_text_are_not_deep() -> None:
     data = {"text": "[{" * 1_000}
     assert encode(data, "notes") == data
 
 
 @pytest.mark.parametrize("extra", [None, (1, 2)], ids=["plain", "with a tuple"])
-def test_what_is_encoded_is_never_aliased(extra):
-    data = {"list": [1, {"a": []}], "extra": extra}
+def test_what_is_encoded_is_never_aliased(extra: tuple[int, int] | None) -> None:
+    data: Json = {"list": [1, {"a": []}], "extra": extra}
     encoded = encode(data, "notes")
     data["list"][1]["a"].append("later")
     data["list"].append("later")
@@ -333,7 +340,7 @@ DATA = st.dictionaries(st.text(), VALUE, max_size=4)
 
 @settings(deadline=None)
 @given(DATA)
-def test_the_callers_object_is_never_mutated(data):
+def test_the_callers_object_is_never_mutated(data: dict[str, Any]) -> None:
     before = copy.deepcopy(data)
     encode(data, "notes")
     assert repr(data) == repr(before)
@@ -341,7 +348,7 @@ def test_the_callers_object_is_never_mutated(data):
 
 @settings(deadline=None)
 @given(DATA)
-def test_what_is_encoded_is_plain_and_stays_as_it_is(data):
+def test_what_is_encoded_is_plain_and_stays_as_it_is(data: dict[str, Any]) -> None:
     encoded = encode(data, "notes")
     assert json.loads(dumps(encoded)) == encoded
     assert encode(encoded, "notes") == encoded
@@ -359,7 +366,9 @@ ANYTHING = st.recursive(
 
 @settings(deadline=None)
 @given(ANYTHING)
-def test_data_is_encoded_or_refused_with_a_path(data):
+def test_data_is_encoded_or_refused_with_a_path(
+    data: dict[str | int | None, Any] | list[Any] | str | None,
+) -> None:
     path, text = "$", "{}"
     try:
         text = dumps(encode(data, "notes"))
@@ -369,18 +378,151 @@ def test_data_is_encoded_or_refused_with_a_path(data):
     assert isinstance(json.loads(text.encode("utf-8")), dict)
 
 
-def test_equal_values_have_one_text():
+def test_equal_values_have_one_text() -> None:
     assert canonical({"b": 1, "a": [{"d": 2, "c": 3}]}) == '{"a":[{"c":3,"d":2}],"b":1}'
 
 
-def test_equal_data_of_one_entity_has_one_digest():
+def test_equal_data_of_one_entity_has_one_digest() -> None:
     assert digest("notes", {"a": 1, "b": 2}) == digest("notes", {"b": 2, "a": 1})
     assert digest("notes", {"a": 1}) != digest("notes", {"a": 2})
     assert digest("notes", {"a": 1}) != digest("tasks", {"a": 1})
     assert digest("notes", {"a": 1}) != digest("notes", {"a": True})
 
 
-def test_text_of_a_server_with_a_lone_surrogate_can_be_stored():
+def test_text_of_a_server_with_a_lone_surrogate_can_be_stored() -> None:
     text = dumps(json.loads('{"é": "\\ud800"}'))
     text.encode("utf-8")
     assert json.loads(text) == {"é": "\ud800"}
+
+
+# --- values of other libraries
+
+
+class NotATime(datetime):
+    """As pandas' NaT: a datetime that no value equals, itself included."""
+
+    def __eq__(self, other: object) -> bool:
+        return False
+
+    def __ne__(self, other: object) -> bool:
+        return True
+
+    __hash__ = datetime.__hash__
+
+
+class Lazy:
+    """As a lazy string of Django or of a translation library: no ``str``, but it has one."""
+
+    def __str__(self) -> str:
+        return "s3cret"
+
+
+class Model:
+    """As a model of pydantic."""
+
+    def __init__(self, **fields: Any) -> None:
+        self.fields = fields
+
+    def model_dump(self) -> dict[str, Any]:
+        return self.fields
+
+
+class Repeating(collections.abc.Mapping[str, int]):
+    """As a MultiDict of aiohttp: one name, several items."""
+
+    def __getitem__(self, name: str) -> int:
+        return 1
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(("a", "b"))
+
+    def __len__(self) -> int:
+        return 3
+
+    def items(self) -> Any:
+        return [("a", 1), ("b", 2), ("a", 3)]
+
+
+class FirstOnly(dict[str, list[str]]):
+    """As a MultiDict of werkzeug or a QueryDict of Django: items() leaves values out."""
+
+    def items(self) -> Any:
+        return [(name, values[0]) for name, values in super().items()]
+
+    def getlist(self, name: str) -> list[str]:
+        return self[name]
+
+
+OF_LIBRARIES = {
+    "no time": (NotATime(2024, 1, 1), "is NaT"),
+    "a lazy string": (Lazy(), f"is a {Lazy.__module__}.Lazy"),
+    "a model": (Model(a=1), f"is a {Model.__module__}.Model"),
+    "a name twice": (Repeating(), "has the key 'a' twice; give a list"),
+    "several values of a name": (FirstOnly(a=["1", "2"]), "may hold several values of a name"),
+}
+
+
+@pytest.mark.parametrize(("value", "problem"), OF_LIBRARIES.values(), ids=OF_LIBRARIES)
+def test_a_value_of_another_library_is_refused_by_name(value: object, problem: str) -> None:
+    with pytest.raises(InvalidDataError) as caught:
+        encode({"id": "7", "rows": [value]}, "orders")
+    assert caught.value.path == "$.rows[0]"
+    assert problem in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("several", [Repeating(), FirstOnly(a=["1", "2"])])
+def test_a_whole_record_that_would_lose_values_is_refused(several: Repeating | FirstOnly) -> None:
+    with pytest.raises(InvalidDataError) as caught:
+        encode(several, "orders")
+    assert caught.value.path == "$"
+
+
+def as_json(value: object) -> dict[str, Any] | str:
+    if isinstance(value, Model):
+        return value.model_dump()
+    if isinstance(value, Lazy):
+        return str(value)
+    raise TypeError(f"cannot encode {value!r}")
+
+
+def test_json_default_encodes_what_json_does_not_know() -> None:
+    data = {"id": "7", "lines": [Model(at=date(2024, 2, 29), title=Lazy())]}
+    expected = {"id": "7", "lines": [{"at": "2024-02-29", "title": "s3cret"}]}
+    assert encode(data, "orders", as_json) == expected
+    assert encode(Model(id="7"), "orders", as_json) == {"id": "7"}
+
+
+def test_json_default_is_not_asked_for_what_is_known() -> None:
+    data = {"at": date(2024, 2, 29), "price": Decimal("1.50"), "tags": {"a"}}
+    assert encode(data, "orders", None) == encode(data, "orders", pytest.fail)
+
+
+@pytest.mark.parametrize(
+    ("default", "problem"),
+    [
+        (as_json, "json_default raised TypeError"),
+        (lambda value: sys.exit(1), "json_default raised SystemExit"),
+        (lambda value: value, "contains itself"),
+        (lambda value: [value], "contains itself"),
+        (lambda value: object(), "nested more than"),
+    ],
+    ids=["raises", "exits", "the same", "a list of the same", "always another"],
+)
+def test_a_json_default_that_does_not_help(default: Callable[..., object], problem: str) -> None:
+    with pytest.raises(InvalidDataError, match=problem) as caught:
+        encode({"id": "7", "odd": object()}, "orders", default)
+    assert caught.value.path.startswith("$.odd")
+
+
+def test_a_json_default_that_makes_no_object_of_a_record() -> None:
+    with pytest.raises(InvalidDataError, match="give a dict"):
+        encode(Lazy(), "orders", as_json)
+
+
+def test_ctrl_c_in_json_default_is_the_programs() -> None:
+    def interrupted(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        encode({"value": object()}, "notes", interrupted)

@@ -1,4 +1,4 @@
-"""Ids: one record, one key, and never another resource (SPEC §2, §6)."""
+"""Ids: one record has one key, which never addresses another resource."""
 
 import enum
 import uuid
@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bytelyst_sync.errors import InvalidDataError, RejectedError
-from bytelyst_sync.rules.ids import LOCAL_PREFIX, is_local, record_key, url_segment
+from bytelyst_sync.rules.ids import (
+    LOCAL_PREFIX,
+    is_local,
+    local_id_time,
+    new_local_id,
+    record_key,
+    url_segment,
+)
 
 
 class Colour(str, enum.Enum):
@@ -43,7 +50,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize(("value", "key"), KEYS.values(), ids=KEYS)
-def test_the_key_of_an_id(value, key):
+def test_the_key_of_an_id(value: object, key: str) -> None:
     assert record_key(value, "notes", "id") == key
 
 
@@ -69,7 +76,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("value", "problem"), REFUSED.values(), ids=REFUSED)
-def test_an_id_that_can_be_none(value, problem):
+def test_an_id_that_can_be_none(value: object, problem: str) -> None:
     with pytest.raises(InvalidDataError, match=problem) as caught:
         record_key(value, "notes", "uid")
     assert caught.value.path == "$.uid"
@@ -78,7 +85,7 @@ def test_an_id_that_can_be_none(value, problem):
     assert "$.uid" in str(caught.value)
 
 
-def test_a_long_id_is_cut_in_the_message():
+def test_a_long_id_is_cut_in_the_message() -> None:
     with pytest.raises(InvalidDataError) as caught:
         record_key("x" * 10_000 + "\n", "notes", "id")
     assert len(str(caught.value)) < 300
@@ -99,13 +106,13 @@ SEGMENTS = {
 
 
 @pytest.mark.parametrize(("key", "segment"), SEGMENTS.values(), ids=SEGMENTS)
-def test_a_key_as_a_segment(key, segment):
+def test_a_key_as_a_segment(key: str, segment: str) -> None:
     assert url_segment(key) == segment
 
 
 @settings(deadline=None)
 @given(st.text())
-def test_no_id_addresses_another_resource(text):
+def test_no_id_addresses_another_resource(text: str) -> None:
     try:
         key = record_key(text, "notes", "id")
     except InvalidDataError:
@@ -123,12 +130,18 @@ def test_no_id_addresses_another_resource(text):
 @pytest.mark.parametrize(
     ("key", "local"), [(LOCAL_PREFIX + "1f", True), ("7", False), ("my-local-7", False)]
 )
-def test_local_ids(key, local):
+def test_local_ids(key: str, local: bool) -> None:
     assert is_local(key) is local
 
 
 @pytest.mark.parametrize("key", ["", ".", "..", "a/../b", "a\x00b", "\ud800"])
-def test_there_is_no_segment_for_what_can_be_no_id(key):
+def test_there_is_no_segment_for_what_can_be_no_id(key: str) -> None:
     with pytest.raises(RejectedError) as caught:
         url_segment(key)
     assert caught.value.record_id == key
+
+
+def test_when_a_local_id_was_made() -> None:
+    assert local_id_time(new_local_id(1_700_000_000.25, bytes(10))) == 1_700_000_000.25
+    assert local_id_time("7") is None
+    assert local_id_time(f"{LOCAL_PREFIX}{'0' * 32}") is None, "one of the first release"

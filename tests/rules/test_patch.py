@@ -2,11 +2,13 @@
 
 import copy
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bytelyst_sync.model import Json
 from bytelyst_sync.rules.merge import same_value
 from bytelyst_sync.rules.patch import apply_patch, compose, diff, patch_create
 
@@ -32,17 +34,17 @@ APPENDIX_A = [
 
 
 @pytest.mark.parametrize(("original", "patch", "result"), APPENDIX_A)
-def test_appendix_a_of_rfc_7396(original, patch, result):
+def test_appendix_a_of_rfc_7396(original: str, patch: str, result: str) -> None:
     original, patch, result = map(json.loads, (original, patch, result))
     # the examples patch any JSON value; a record is an object, so each is put at a member of one
     assert apply_patch({"m": original}, {"m": patch}, "merge-patch") == {"m": result}
 
 
-def test_appendix_a_a_patch_of_null_removes():
+def test_appendix_a_a_patch_of_null_removes() -> None:
     assert apply_patch({"m": {"a": "foo"}, "n": 1}, {"m": None}, "merge-patch") == {"n": 1}
 
 
-def test_the_example_of_section_3_of_rfc_7396():
+def test_the_example_of_section_3_of_rfc_7396() -> None:
     document = {
         "title": "Goodbye!",
         "author": {"givenName": "John", "familyName": "Doe"},
@@ -75,7 +77,7 @@ def test_the_example_of_section_3_of_rfc_7396():
     ],
     ids=["adds", "replaces whole", "null is a value", "says nothing"],
 )
-def test_a_shallow_edit(rule, edit, becomes):
+def test_a_shallow_edit(rule: str, edit: Json, becomes: Json) -> None:
     assert apply_patch({"a": {"x": 1}}, edit, rule) == becomes
 
 
@@ -91,7 +93,7 @@ COMPOSED = {
 
 
 @pytest.mark.parametrize(("first", "second", "both"), COMPOSED.values(), ids=COMPOSED)
-def test_merge_patches_compose(first, second, both):
+def test_merge_patches_compose(first: Json, second: Json, both: Json | None) -> None:
     assert compose(first, second, "merge-patch") == both
 
 
@@ -138,13 +140,15 @@ DIFFERENT = {
 
 
 @pytest.mark.parametrize(("rule", "before", "after", "edit"), DIFFERENT.values(), ids=DIFFERENT)
-def test_the_difference_of_two_records(rule, before, after, edit):
+def test_the_difference_of_two_records(
+    rule: str, before: Json, after: Json, edit: Json | None
+) -> None:
     found = diff(before, after, rule)
     assert json.dumps(found) == json.dumps(edit)
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_patch_of_a_create_makes_a_record(rule):
+def test_a_patch_of_a_create_makes_a_record(rule: str) -> None:
     created = patch_create({"a": 1, "b": 2}, {"b": None}, rule)
     assert created == ({"a": 1} if rule == "merge-patch" else {"a": 1, "b": None})
 
@@ -163,7 +167,9 @@ RULE = st.sampled_from(RULES)
 
 @settings(deadline=None)
 @given(RECORD, RECORD, RECORD, RULE)
-def test_a_composed_edit_does_what_one_after_the_other_do(state, first, second, rule):
+def test_a_composed_edit_does_what_one_after_the_other_do(
+    state: Json, first: Json, second: Json, rule: str
+) -> None:
     both = compose(first, second, rule)
     if both is not None:
         one_by_one = apply_patch(apply_patch(state, first, rule), second, rule)
@@ -172,13 +178,15 @@ def test_a_composed_edit_does_what_one_after_the_other_do(state, first, second, 
 
 @settings(deadline=None)
 @given(RECORD, RECORD, st.sampled_from(["shallow", "full"]))
-def test_shallow_edits_always_compose(first, second, rule):
+def test_shallow_edits_always_compose(first: Json, second: Json, rule: str) -> None:
     assert compose(first, second, rule) is not None
 
 
 @settings(deadline=None)
 @given(RECORD, RECORD)
-def test_where_merge_patches_do_not_compose_no_single_patch_would_do(first, second):
+def test_where_merge_patches_do_not_compose_no_single_patch_would_do(
+    first: Json, second: Json
+) -> None:
     if compose(first, second, "merge-patch") is not None:
         return
     # a patch says the same of every state; what both leave behind here, one patch would have to
@@ -189,7 +197,7 @@ def test_where_merge_patches_do_not_compose_no_single_patch_would_do(first, seco
     assert not same_value(ended, other)
 
 
-def _with_a_stranger_everywhere(value):
+def _with_a_stranger_everywhere(value: Json | list[bool | None] | int | str) -> Any:
     if not isinstance(value, dict):
         return value
     inside = {name: _with_a_stranger_everywhere(each) for name, each in value.items()}
@@ -198,7 +206,7 @@ def _with_a_stranger_everywhere(value):
 
 @settings(deadline=None)
 @given(RECORD, RECORD, RULE)
-def test_a_difference_applied_gives_the_later_record(before, after, rule):
+def test_a_difference_applied_gives_the_later_record(before: Json, after: Json, rule: str) -> None:
     edit = diff(before, after, rule)
     if edit is not None:
         assert same_value(apply_patch(before, edit, rule), after)
@@ -206,13 +214,17 @@ def test_a_difference_applied_gives_the_later_record(before, after, rule):
 
 @settings(deadline=None)
 @given(RECORD, RULE)
-def test_a_record_does_not_differ_from_itself(record, rule):
+def test_a_record_does_not_differ_from_itself(record: Json, rule: str) -> None:
     assert diff(record, copy.deepcopy(record), rule) == {}
 
 
 @settings(deadline=None)
 @given(RECORD, RECORD, RULE)
-def test_nothing_is_changed_in_place(one, other, rule):
+def test_nothing_is_changed_in_place(
+    one: dict[str, list[Any] | dict[str, dict[str, Any] | list[Any] | None] | None],
+    other: dict[str, Any],
+    rule: str,
+) -> None:
     before = copy.deepcopy((one, other))
     apply_patch(one, other, rule)
     compose(one, other, rule)

@@ -1,8 +1,11 @@
 """Dotted paths into what a server answered, and what is said of a value that does not fit."""
 
+from typing import Any
+
 import pytest
 
-from bytelyst_sync.rules.paths import MISSING, at, describe
+from bytelyst_sync.model import Json
+from bytelyst_sync.rules.paths import MISSING, _Missing, at, describe, values_at
 
 BODY = {
     "data": {"id": "7", "none": None},
@@ -33,17 +36,17 @@ FOUND = {
 
 
 @pytest.mark.parametrize(("path", "value"), FOUND.values(), ids=FOUND)
-def test_what_stands_at_a_path(path, value):
+def test_what_stands_at_a_path(path: str, value: Json | str | _Missing | None) -> None:
     assert at(BODY, path) == value
 
 
 @pytest.mark.parametrize("body", [None, 7, "text", True, [], {}])
-def test_a_path_into_what_has_no_members(body):
+def test_a_path_into_what_has_no_members(body: int | str | list[Any] | Json | None) -> None:
     assert at(body, "a") is MISSING
     assert at(body, "") == body
 
 
-def test_missing_is_false_and_has_a_name():
+def test_missing_is_false_and_has_a_name() -> None:
     assert not MISSING
     assert repr(MISSING) == "MISSING"
 
@@ -63,9 +66,27 @@ DESCRIBED = {
 
 
 @pytest.mark.parametrize(("value", "words"), DESCRIBED.values(), ids=DESCRIBED)
-def test_a_value_described_without_its_content(value, words):
+def test_a_value_described_without_its_content(value: object, words: str) -> None:
     assert describe(value) == words
 
 
-def test_a_description_is_short():
+def test_a_description_is_short() -> None:
     assert len(describe({"k" * 1_000 + str(n): n for n in range(1_000)})) < 700
+
+
+LINES = {"lines": [{"product": "a"}, {}, {"product": "b"}], "text": "x", "tags": ["p", "q"]}
+
+
+@pytest.mark.parametrize(
+    ("path", "found"),
+    [
+        ("text", ["x"]),
+        ("nothing", []),
+        ("tags[]", ["p", "q"]),
+        ("lines[].product", ["a", "b"]),
+        ("text[]", []),
+        ("nothing[].product", []),
+    ],
+)
+def test_the_values_at_a_path_that_may_go_through_lists(path: str, found: list[str]) -> None:
+    assert values_at(LINES, path) == found

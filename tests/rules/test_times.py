@@ -1,11 +1,12 @@
-"""When a record says that it changed, in every spelling that servers use (SPEC §8)."""
+"""When a record says that it changed, in every spelling that servers use."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bytelyst_sync.clock import as_datetime
-from bytelyst_sync.rules.times import record_time
+from bytelyst_sync.model import Json
+from bytelyst_sync.rules.times import following, record_time
 
 FIELDS = ("updatedAt", "updated_at")
 AT = 1_709_209_805.0  # 2024-02-29 12:30:05 UTC
@@ -37,9 +38,9 @@ SPELLINGS = {
 }
 
 
-@pytest.mark.parametrize(("said", "time"), SPELLINGS.values(), ids=SPELLINGS)
-def test_a_time(said, time):
-    assert record_time({"updatedAt": said}, FIELDS) == time
+@pytest.mark.parametrize(("message", "time"), SPELLINGS.values(), ids=SPELLINGS)
+def test_a_time(message: str | float, time: float) -> None:
+    assert record_time({"updatedAt": message}, FIELDS) == time
 
 
 NO_TIMES = {
@@ -63,11 +64,11 @@ NO_TIMES = {
 
 
 @pytest.mark.parametrize("record", NO_TIMES.values(), ids=NO_TIMES)
-def test_no_time(record):
+def test_no_time(record: Json | None) -> None:
     assert record_time(record, FIELDS) is None
 
 
-def test_the_first_field_that_holds_a_time():
+def test_the_first_field_that_holds_a_time() -> None:
     assert record_time({"updated_at": 7, "updatedAt": 9}, FIELDS) == 9
     assert record_time({"updated_at": 7, "updatedAt": None}, FIELDS) == 7
     assert record_time({"updated_at": 7, "updatedAt": "?"}, FIELDS) == 7
@@ -87,7 +88,30 @@ JSON = (
 
 @settings(deadline=None)
 @given(JSON)
-def test_whatever_a_server_says_is_no_time_or_one_of_the_calendar(said):
-    found = record_time({"updatedAt": said}, FIELDS)
+def test_whatever_a_server_says_is_no_time_or_one_of_the_calendar(
+    message: str | float | None,
+) -> None:
+    found = record_time({"updatedAt": message}, FIELDS)
     if found is not None:
         as_datetime(found)
+
+
+FOLLOWING = {
+    "a number": ("1709209805", "1709209806"),
+    "a carry": ("999", "1000"),
+    "a fraction": ("12.99", "13.00"),
+    "seconds": ("2024-12-31T23:59:59Z", "2025-01-01T00:00:00Z"),
+    "milliseconds": ("2024-02-29T12:30:05.009Z", "2024-02-29T12:30:05.010Z"),
+    "all nines": ("2024-02-29T12:30:59.999+02:00", "2024-02-29T12:31:00.000+02:00"),
+    "a comma": ("2024-02-29T12:30:05,5Z", "2024-02-29T12:30:05,6Z"),
+    "RFC 1123": ("Thu, 29 Feb 2024 12:30:05 GMT", "Thu, 29 Feb 2024 12:30:06 GMT"),
+    "the end of the calendar": ("9999-12-31T23:59:59.9Z", None),
+    "a fraction of many digits": ("2024-02-29T12:30:05." + "5" * 9000 + "Z", None),
+    "a date": ("2024-02-29", None),
+    "no time": ("W/abc", None),
+}
+
+
+@pytest.mark.parametrize(("text", "after"), FOLLOWING.values(), ids=FOLLOWING)
+def test_the_value_that_follows(text: str, after: str | None) -> None:
+    assert following(text) == after

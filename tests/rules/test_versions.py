@@ -19,7 +19,7 @@ PLAIN = {
 
 
 @pytest.mark.parametrize(("version", "plain"), PLAIN.values(), ids=PLAIN)
-def test_what_a_version_says(version, plain):
+def test_what_a_version_says(version: str | int | None, plain: str | None) -> None:
     assert plain_version(version) == plain
 
 
@@ -36,6 +36,6 @@ SAME = {
 
 
 @pytest.mark.parametrize(("one", "other", "same"), SAME.values(), ids=SAME)
-def test_the_same_version(one, other, same):
+def test_the_same_version(one: str | int | None, other: int | str | None, same: bool) -> None:
     assert same_version(one, other) is same
     assert same_version(other, one) is same

@@ -6,24 +6,25 @@ import random
 import signal
 import sqlite3
 import threading
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import Popen
+from typing import Any
 
 import pytest
 
 from bytelyst_sync.errors import StorageError
-from bytelyst_sync.storage import sqlite
+from bytelyst_sync.storage import current_file
+from bytelyst_sync.storage.base import Reader, Transaction
 from bytelyst_sync.storage.schema import ITEMS, META, Meta
-from bytelyst_sync.storage.sqlite import SQLiteStorage
+from bytelyst_sync.storage.sqlite.store import SQLiteStorage
 from bytelyst_sync.testing.storage_samples import all_rows, inserting, make_item
+from tests.typed import present
 
 forks = pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 
 
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "queue.db"
-
-
-def integrity(path):
+def integrity(path: Path) -> list[tuple[str]]:
     connection = sqlite3.connect(path)
     try:
         return connection.execute("PRAGMA integrity_check").fetchall()
@@ -34,7 +35,7 @@ def integrity(path):
 WRITER = """
 import json, sys, threading
 from bytelyst_sync.storage.schema import ITEMS, META, Meta
-from bytelyst_sync.storage.sqlite import SQLiteStorage
+from bytelyst_sync.storage.sqlite.store import SQLiteStorage
 from bytelyst_sync.testing.storage_samples import make_item
 
 path, name, threads, commits = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
@@ -60,7 +61,9 @@ print(json.dumps(given))
 """
 
 
-def test_two_processes_with_threads_lose_nothing(path, start_python):
+def test_two_processes_with_threads_lose_nothing(
+    path: Path, start_python: Callable[..., Popen[str]]
+) -> None:
     writers = [start_python(WRITER, path, name, 2, 750) for name in ("one", "two")]
     given = {}
     for name, writer in zip(("one", "two"), writers, strict=True):
@@ -79,11 +82,11 @@ def test_two_processes_with_threads_lose_nothing(path, start_python):
 KILLED = """
 import sys
 from bytelyst_sync.storage.schema import ITEMS
-from bytelyst_sync.storage.sqlite import SQLiteStorage
+from bytelyst_sync.storage.sqlite.store import SQLiteStorage
 from bytelyst_sync.testing.storage_samples import make_item
 
 storage = SQLiteStorage(sys.argv[1])
-storage._opened().writer.execute("PRAGMA wal_autocheckpoint=20")
+storage._file.open_current().writer.execute("PRAGMA wal_autocheckpoint=20")
 
 def push(tx):
     number = tx.next_number()
@@ -97,13 +100,17 @@ while True:
 """
 
 
-def test_a_kill_loses_nothing_that_was_acknowledged(path, start_python):
+def test_a_kill_loses_nothing_that_was_acknowledged(
+    path: Path, start_python: Callable[..., Popen[str]]
+) -> None:
     chance = random.Random(1)
     for _ in range(12):
-        writer = start_python(KILLED, path)
-        acknowledged = [int(writer.stdout.readline()) for _ in range(chance.randrange(5, 60))]
+        writer = present(present(present(start_python(KILLED, path))))
+        acknowledged = [
+            int(present(writer.stdout).readline()) for _ in range(chance.randrange(5, 60))
+        ]
         writer.send_signal(signal.SIGKILL)
-        acknowledged += [int(line) for line in writer.stdout if line[-1] == "\n"]
+        acknowledged += [int(line) for line in present(writer.stdout) if line[-1] == "\n"]
         storage = SQLiteStorage(path)
         rows = [row.seq for row in all_rows(storage, ITEMS)]
         assert rows[-1] in (acknowledged[-1], acknowledged[-1] + 1)
@@ -117,7 +124,7 @@ def test_a_kill_loses_nothing_that_was_acknowledged(path, start_python):
 
 HOLDER = """
 import sys
-from bytelyst_sync.storage.sqlite import SQLiteStorage
+from bytelyst_sync.storage.sqlite.store import SQLiteStorage
 
 storage = SQLiteStorage(sys.argv[1])
 right = storage.delivery_right()
@@ -126,11 +133,12 @@ sys.stdin.read()
 """
 
 
-def test_a_killed_deliverer_frees_the_right(path, start_python):
+def test_the_delivery_lock_is_freed_when_its_holder_is_killed(
+    path: Path, start_python: Callable[..., Popen[str]]
+) -> None:
     right = SQLiteStorage(path).delivery_right()
     holder = start_python(HOLDER, path)
-    assert holder.stdout.readline() == "True\n"
-    assert path.with_name("queue.db.deliver").read_text() == f"{holder.pid}\n"
+    assert present(holder.stdout).readline() == "True\n"
     assert not right.acquire()
     holder.kill()
     holder.wait(10)
@@ -138,7 +146,9 @@ def test_a_killed_deliverer_frees_the_right(path, start_python):
     right.release()
 
 
-def test_another_process_is_seen(path, start_python):
+def test_changes_of_another_process_are_noticed(
+    path: Path, start_python: Callable[..., Popen[str]]
+) -> None:
     storage = SQLiteStorage(path)
     storage.write(lambda tx: tx.insert(META, Meta("a", "1")))
     token = storage.changes()
@@ -148,7 +158,9 @@ def test_another_process_is_seen(path, start_python):
     storage.close()
 
 
-def test_an_unclosed_store_leaves_a_sound_file_at_exit(path, run_python):
+def test_an_unclosed_store_leaves_a_sound_file_at_exit(
+    path: Path, run_python: Callable[..., list[int | list[int]]]
+) -> None:
     text = WRITER.replace("storage.close()", "")
     assert run_python(text, path, "one", 1, 20) == list(range(1, 21))
     assert not path.with_name("queue.db-wal").exists()
@@ -158,7 +170,7 @@ def test_an_unclosed_store_leaves_a_sound_file_at_exit(path, run_python):
 # -- fork -----------------------------------------------------------------------------------------
 
 
-def in_child(work):
+def in_child(work: Callable[..., object]) -> list[int] | str:
     """Runs work in a forked child; gives what it returns, or raises what it raised."""
     read_end, write_end = os.pipe()
     child = os.fork()
@@ -171,22 +183,23 @@ def in_child(work):
             os._exit(status)
     os.close(write_end)
     with os.fdopen(read_end) as pipe:
-        told = pipe.read()
+        reported = pipe.read()
     _, status = os.waitpid(child, 0)
     assert status == 0
-    return json.loads(told)
+    found: list[int] | str = json.loads(reported)
+    return found
 
 
 @forks
-@pytest.mark.parametrize("told", [True, False], ids=["told", "by-itself"])
-def test_a_child_opens_its_own(path, told):
+@pytest.mark.parametrize("reported", [True, False], ids=["told", "by-itself"])
+def test_a_child_opens_its_own(path: Path, reported: bool) -> None:
     storage = SQLiteStorage(path, busy_timeout_s=5.0)
     storage.write(inserting(make_item(1)))
     all_rows(storage, ITEMS)
-    storage.changes()
+    token = storage.changes()
 
-    def child():
-        if told:
+    def child() -> Any:
+        if reported:
             storage.after_fork()
         storage.write(inserting(make_item(2)))
         seqs = [row.seq for row in all_rows(storage, ITEMS)]
@@ -195,6 +208,7 @@ def test_a_child_opens_its_own(path, told):
         return seqs
 
     assert in_child(child) == [1, 2]
+    assert storage.changes() != token, "the child's write is noticed"
     storage.write(inserting(make_item(3)))
     assert [row.seq for row in all_rows(storage, ITEMS)] == [1, 2, 3]
     storage.close()
@@ -202,12 +216,12 @@ def test_a_child_opens_its_own(path, told):
 
 
 @forks
-def test_a_child_never_takes_its_parents_right(path):
+def test_a_child_never_takes_its_parents_delivery_lock(path: Path) -> None:
     storage = SQLiteStorage(path)
     right = storage.delivery_right()
     assert right.acquire()
 
-    def child():
+    def child() -> Any:
         seen = [right.held]
         right.release()
         seen.append(right.acquire())
@@ -226,7 +240,7 @@ def test_a_child_never_takes_its_parents_right(path):
 
 
 @forks
-def test_a_child_does_not_keep_what_its_parent_lets_go(path):
+def test_a_child_does_not_keep_a_lock_that_its_parent_releases(path: Path) -> None:
     storage = SQLiteStorage(path)
     right = storage.delivery_right()
     assert right.acquire()
@@ -248,12 +262,12 @@ def test_a_child_does_not_keep_what_its_parent_lets_go(path):
 
 
 @forks
-def test_forks_amid_busy_threads(path):
+def test_forks_amid_busy_threads(path: Path) -> None:
     storage = SQLiteStorage(path, durability="normal")
     stop = threading.Event()
     pushed = []
 
-    def push():
+    def push() -> None:
         while not stop.is_set():
             pushed.append(storage.write(_push))
             all_rows(storage, META)
@@ -263,7 +277,7 @@ def test_forks_amid_busy_threads(path):
         thread.start()
     try:
         for _ in range(8):
-            child = [in_child(lambda: [storage.write(_push), storage.write(_push)])]
+            child: list[Any] = [in_child(lambda: [storage.write(_push), storage.write(_push)])]
             pushed += child[0]
     finally:
         stop.set()
@@ -276,19 +290,21 @@ def test_forks_amid_busy_threads(path):
 
 @forks
 @pytest.mark.parametrize("kind", ["read", "write", "elsewhere"])
-def test_a_child_forked_in_a_transaction_is_refused(path, kind, monkeypatch):
-    monkeypatch.setattr(sqlite, "_FORK_WAIT_S", 0.05)
+def test_a_child_forked_in_a_transaction_is_refused(
+    path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(current_file, "_FORK_WAIT_S", 0.05)
     storage = SQLiteStorage(path)
     storage.write(inserting(make_item(1)))
     started, done = threading.Event(), threading.Event()
 
-    def child():
+    def child() -> str:
         with pytest.raises(StorageError, match="was in use when this process was forked"):
             storage.write(inserting(make_item(2)))
         storage.close()
         return "refused"
 
-    def hold(reader):
+    def hold(reader: Reader) -> None:
         started.set()
         done.wait(10)
 
@@ -307,7 +323,7 @@ def test_a_child_forked_in_a_transaction_is_refused(path, kind, monkeypatch):
 
 
 @forks
-def test_a_childs_locks_are_its_own(path):
+def test_a_childs_locks_are_its_own(path: Path) -> None:
     storage = SQLiteStorage(path)
     storage.write(inserting(make_item(1)))
     ready, done = os.pipe(), os.pipe()
@@ -330,7 +346,7 @@ def test_a_childs_locks_are_its_own(path):
         os.close(end)
 
 
-def _push(tx):
+def _push(tx: Transaction) -> int:
     number = tx.next_number()
     tx.insert(ITEMS, make_item(number))
     return number
@@ -339,7 +355,7 @@ def _push(tx):
 FORKED_EXIT = """
 import os, sys
 from bytelyst_sync.storage.schema import ITEMS
-from bytelyst_sync.storage.sqlite import SQLiteStorage
+from bytelyst_sync.storage.sqlite.store import SQLiteStorage
 from bytelyst_sync.testing.storage_samples import inserting, make_item
 
 storage = SQLiteStorage(sys.argv[1])
@@ -354,6 +370,8 @@ print(storage.read(lambda reader: [row.seq for row in reader.scan(ITEMS)]))
 """
 
 
-def test_a_child_that_exits_like_any_program_harms_nothing(path, run_python):
+def test_a_child_that_exits_like_any_program_harms_nothing(
+    path: Path, run_python: Callable[..., list[int | list[int]]]
+) -> None:
     assert run_python(FORKED_EXIT, path) == [1, 2, 3]
     assert integrity(path) == [("ok",)]

@@ -4,6 +4,7 @@ import configparser
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory):
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A path on which pytest finds the plugin as it does where the package is installed."""
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg", encoding="utf-8")
@@ -26,10 +27,10 @@ def installed(tmp_path_factory):
 
 
 @pytest.fixture
-def run_project(tmp_path, installed):
+def run_project(tmp_path: Path, installed: Path) -> Callable[..., tuple[int, str]]:
     """Runs pytest in `tmp_path`, which may hold any files, with warnings as errors."""
 
-    def run(*arguments):
+    def run(*arguments: str) -> tuple[int, str]:
         path = os.pathsep.join((str(ROOT), str(installed)))
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-W", "error", *arguments],

@@ -1,33 +1,38 @@
 """`capture_events`: what an engine tells, in order."""
 
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from freezegun import freeze_time
 
-from bytelyst_sync import EngineClosedError, RecordChange, SyncItem, SyncStatusInfo
+from bytelyst_sync import EngineClosedError, RecordChange, SyncEngine, SyncItem, SyncStatusInfo
 from bytelyst_sync.testing import EngineFactory, FakeServer, Reply, capture_events
+from tests.typed import present
 
 PATIENCE_S = 10.0
 
 
 @pytest.fixture
-def api():
+def api() -> Iterator[FakeServer]:
     with FakeServer() as running:
         yield running
 
 
 @pytest.fixture
-def engine(api):
+def engine(api: FakeServer) -> Iterator[SyncEngine]:
     with EngineFactory(api.url) as make:
         yield make(entities={"notes": "/notes"}, auto_flush=False)
 
 
-def of_record(record):
+def of_record(record: str) -> Callable[..., bool]:
     return lambda event: isinstance(event, RecordChange) and event.record_id == record
 
 
-def test_all_kinds_in_the_order_in_which_they_were_told(api, engine):
+def test_all_kinds_in_the_order_in_which_they_were_reported(
+    api: FakeServer, engine: SyncEngine
+) -> None:
     api.script(Reply(422, {"error": "no"}), match="POST")
     with capture_events(engine) as events:
         engine.push("notes", {"id": "1"})
@@ -39,7 +44,7 @@ def test_all_kinds_in_the_order_in_which_they_were_told(api, engine):
     assert [item.record_id for item in events.failures] == ["1"]
 
 
-def test_nothing_is_recorded_before_or_after(engine):
+def test_nothing_is_recorded_before_or_after(engine: SyncEngine) -> None:
     engine.push("notes", {"id": "before"})
     engine.flush(timeout=PATIENCE_S)
     with capture_events(engine) as events:
@@ -49,26 +54,28 @@ def test_nothing_is_recorded_before_or_after(engine):
     assert events.all == []
 
 
-def test_the_close_of_the_engine_is_an_event(engine):
+def test_the_close_of_the_engine_is_an_event(engine: SyncEngine) -> None:
     with capture_events(engine) as events:
         engine.close()
     assert events.statuses == ["closed"]
 
 
-def test_a_closed_engine_tells_nothing(engine):
+def test_a_closed_engine_tells_nothing(engine: SyncEngine) -> None:
     engine.close()
     with pytest.raises(EngineClosedError), capture_events(engine):
         pass
 
 
-def test_waiting_for_what_was_told_already(engine):
+def test_waiting_for_an_event_that_was_reported_already(engine: SyncEngine) -> None:
     with capture_events(engine) as events:
         engine.push("notes", {"id": "1"})
         engine.flush(timeout=PATIENCE_S)
-        assert events.wait_for(of_record("1"), timeout=0.0).after == {"id": "1"}
+        event = events.wait_for(of_record("1"), timeout=0.0)
+        assert isinstance(event, RecordChange)
+        assert event.after == {"id": "1"}
 
 
-def test_waiting_for_what_is_told_later(engine):
+def test_waiting_for_an_event_that_is_reported_later(engine: SyncEngine) -> None:
     with capture_events(engine) as events:
         thread = threading.Timer(0.05, engine.push, ("notes", {"id": "1"}))
         thread.start()
@@ -76,7 +83,7 @@ def test_waiting_for_what_is_told_later(engine):
         thread.join(PATIENCE_S)
 
 
-def test_waiting_has_an_end_that_lists_what_was_told(engine):
+def test_waiting_ends_with_a_list_of_the_reported_events(engine: SyncEngine) -> None:
     with capture_events(engine) as events:
         with pytest.raises(TimeoutError, match=r"within 0.02 s; told was: nothing"):
             events.wait_for(of_record("2"), timeout=0.02)
@@ -87,8 +94,8 @@ def test_waiting_has_an_end_that_lists_what_was_told(engine):
     assert "secret" not in str(caught.value)
 
 
-def test_each_event_is_asked_about_once(engine):
-    asked = []
+def test_each_event_is_asked_about_once(engine: SyncEngine) -> None:
+    asked: list[Any] = []
     with capture_events(engine) as events:
         for number in range(3):
             engine.push("notes", {"id": str(number)})
@@ -98,25 +105,27 @@ def test_each_event_is_asked_about_once(engine):
     assert asked == events.all
 
 
-def test_an_error_of_the_predicate_is_the_tests_own(engine):
+def test_an_error_of_the_predicate_is_the_tests_own(engine: SyncEngine) -> None:
     with capture_events(engine) as events:
         engine.push("notes", {"id": "1"})
         with pytest.raises(ZeroDivisionError):
             events.wait_for(lambda _: 1 / 0, timeout=PATIENCE_S)
 
 
-def test_what_was_told_can_be_forgotten(engine):
+def test_reported_events_can_be_cleared(engine: SyncEngine) -> None:
     with capture_events(engine) as events:
         engine.push("notes", {"id": "1"})
         events.wait_for(of_record("1"), timeout=PATIENCE_S)
         events.clear()
         assert events.all == []
         engine.push("notes", {"id": "1", "title": "x"})
-        assert events.wait_for(of_record("1"), timeout=PATIENCE_S).after["title"] == "x"
+        event = events.wait_for(of_record("1"), timeout=PATIENCE_S)
+        assert isinstance(event, RecordChange)
+        assert present(event.after)["title"] == "x"
     assert "record_id='1'" in repr(events)
 
 
-def test_forgetting_while_somebody_waits(engine):
+def test_forgetting_while_somebody_waits(engine: SyncEngine) -> None:
     with capture_events(engine) as events:
         found = []
         thread = threading.Thread(
@@ -128,17 +137,17 @@ def test_forgetting_while_somebody_waits(engine):
             if number < 9:
                 events.clear()
         thread.join(PATIENCE_S)
-    assert [event.record_id for event in found] == ["9"]
+    assert [getattr(event, "record_id", None) for event in found] == ["9"]
 
 
-def test_two_may_listen(engine):
+def test_two_may_listen(engine: SyncEngine) -> None:
     with capture_events(engine) as one, capture_events(engine) as other:
         engine.push("notes", {"id": "1"})
         engine.flush(timeout=PATIENCE_S)
     assert one.all == other.all != []
 
 
-def test_waiting_ends_under_frozen_time(engine):
+def test_waiting_ends_under_frozen_time(engine: SyncEngine) -> None:
     with (
         freeze_time("2031-05-01"),
         capture_events(engine) as events,

@@ -12,15 +12,15 @@ from bytelyst_sync import testing
 ROOT = Path(__file__).parents[2]
 
 
-def test_all_names_are_there_and_sorted():
+def test_all_names_are_there_and_sorted() -> None:
     assert testing.__all__ == sorted(testing.__all__)
-    assert set(testing.__all__) == set(testing._HOMES)
+    assert set(testing.__all__) == set(testing._HOMES) | set(testing._FORMER_NAMES)
     unused = {name for name, package in testing._NEEDS.items() if package not in sys.modules}
     assert set(testing.__all__) - unused <= set(dir(testing))
 
 
 @pytest.mark.parametrize("name", testing.__all__)
-def test_a_name_is_documented_with_its_members(name):
+def test_a_name_is_documented_with_its_members(name: str) -> None:
     value = getattr(testing, name)
     assert len((value.__doc__ or "").split()) > 4
     if not inspect.isclass(value):
@@ -32,12 +32,12 @@ def test_a_name_is_documented_with_its_members(name):
             assert inspect.getdoc(getattr(value, attribute)), f"{name}.{attribute}"
 
 
-def test_a_name_that_is_not_there():
+def test_a_name_that_is_not_there() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'Fake'"):
         _ = testing.Fake
 
 
-def run(text):
+def run(text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", text],
         cwd=ROOT,
@@ -52,11 +52,12 @@ def run(text):
     ("name", "package"),
     [
         ("FakeServer", "responses"),
+        ("SharedContract", "pytest"),
         ("StorageContract", "pytest"),
         ("check_against_model", "hypothesis"),
     ],
 )
-def test_what_a_name_needs_is_said(name, package):
+def test_what_a_name_needs_is_said(name: str, package: str) -> None:
     done = run(
         f"import sys; sys.modules[{package!r}] = None\nfrom bytelyst_sync.testing import {name}"
     )
@@ -66,18 +67,19 @@ def test_what_a_name_needs_is_said(name, package):
     assert last == f"ModuleNotFoundError: {needs}"
 
 
-def test_the_rest_needs_nothing():
+def test_the_rest_needs_nothing() -> None:
     done = run(
         "import sys\n"
         "for name in ('responses', 'pytest', 'hypothesis', 'freezegun'): sys.modules[name] = None\n"
         "from bytelyst_sync import testing\n"
         "for name in set(testing.__all__) - "
-        "{'FakeServer', 'StorageContract', 'check_against_model'}: getattr(testing, name)"
+        "{'FakeServer', 'SharedContract', 'StorageContract', 'check_against_model'}: "
+        "getattr(testing, name)"
     )
     assert done.returncode == 0, done.stderr
 
 
-def test_another_package_that_is_missing_is_not_explained_away():
+def test_another_package_that_is_missing_is_not_explained_away() -> None:
     done = run(
         "import sys; sys.modules['requests'] = None\nfrom bytelyst_sync.testing import offline"
     )
@@ -85,7 +87,7 @@ def test_another_package_that_is_missing_is_not_explained_away():
     assert "needs" not in done.stderr.strip().splitlines()[-1]
 
 
-def test_freezegun_does_not_load_what_is_not_used():
+def test_freezegun_does_not_load_what_is_not_used() -> None:
     done = run(
         "import sys\nimport bytelyst_sync.testing\nfrom freezegun import freeze_time\n"
         "with freeze_time('2031-05-01'): dir(bytelyst_sync.testing)\n"
@@ -94,7 +96,7 @@ def test_freezegun_does_not_load_what_is_not_used():
     assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
 
 
-def test_the_kit_loads_as_little_as_is_asked_for():
+def test_the_kit_loads_as_little_as_is_asked_for() -> None:
     done = run(
         "import sys\nfrom bytelyst_sync.testing import ManualClock, Reply, capture_events\n"
         "print(*{'requests', 'responses', 'pytest', 'sqlite3'} & set(sys.modules))"

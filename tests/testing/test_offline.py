@@ -1,29 +1,33 @@
 """`offline`: no network, for an engine or for all of the package."""
 
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import requests
 
-from bytelyst_sync import EngineClosedError, HttpProbe, OfflineError, TcpProbe, create_sync_engine
+from bytelyst_sync import (
+    EngineClosedError,
+    HttpProbe,
+    OfflineError,
+    SyncEngine,
+    TcpProbe,
+    create_sync_engine,
+)
+from bytelyst_sync.http.requests_transport import HttpTransport
+from bytelyst_sync.http.transport import Request, Response
 from bytelyst_sync.testing import EngineFactory, SyncServer, offline
-from bytelyst_sync.transport.base import Request, Response
-from bytelyst_sync.transport.http import HttpTransport
+from tests.typed import present
 
 PATIENCE_S = 10.0
 
 
 @pytest.fixture
-def server():
-    with SyncServer() as running:
-        yield running
-
-
-@pytest.fixture
-def make(server):
+def make(server: SyncServer) -> Iterator[Callable[..., SyncEngine]]:
     with EngineFactory(server.url) as factory:
 
-        def build(**settings):
+        def build(**settings: Any) -> SyncEngine:
             return factory(entities={"notes": "/notes"}, auto_flush=False, **settings)
 
         yield build
@@ -32,10 +36,10 @@ def make(server):
 class Own:
     """A transport of a user's own."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.sent = 0
 
-    def send(self, request):
+    def send(self, request: Request) -> Response:
         self.sent += 1
         return Response(204 if request.method != "GET" else 404)
 
@@ -43,13 +47,18 @@ class Own:
 class Fixed:
     __slots__ = ()
 
-    def send(self, request):
+    def send(self, request: Request) -> Response:
         return Response(204)
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["one engine", "all"])
 @pytest.mark.parametrize("probe", [None, "auto", lambda: True], ids=["none", "auto", "own"])
-def test_nothing_is_sent_and_nothing_is_lost(server, make, named, probe):
+def test_nothing_is_sent_and_nothing_is_lost(
+    server: SyncServer,
+    make: Callable[..., SyncEngine],
+    named: bool,
+    probe: str | Callable[..., bool] | None,
+) -> None:
     engine = make(probe=probe)
     with offline(engine) if named else offline():
         engine.push("notes", {"id": "1"})
@@ -60,14 +69,16 @@ def test_nothing_is_sent_and_nothing_is_lost(server, make, named, probe):
         assert not engine.is_online
         assert engine.status.status == "offline"
         assert next(engine.queue()).retry_count == 0
-        assert "a test is offline" in engine.status.last_error or probe is not None
+        assert "a test is offline" in present(engine.status.last_error) or probe is not None
         assert server.requests == []
     assert engine.flush(timeout=PATIENCE_S).success
     assert engine.is_online
     assert list(server.records("notes")) == ["1"]
 
 
-def test_the_engine_comes_back_by_itself(server, make):
+def test_the_engine_comes_back_by_itself(
+    server: SyncServer, make: Callable[..., SyncEngine]
+) -> None:
     engine = make()
     engine.close()
     with EngineFactory(server.url) as factory:
@@ -78,7 +89,7 @@ def test_the_engine_comes_back_by_itself(server, make):
         assert engine.wait(item, timeout=PATIENCE_S) == "delivered"
 
 
-def test_other_engines_stay_online(server, make):
+def test_other_engines_stay_online(server: SyncServer, make: Callable[..., SyncEngine]) -> None:
     one, other = make(), make()
     with offline(one):
         other.push("notes", {"id": "1"})
@@ -88,7 +99,7 @@ def test_other_engines_stay_online(server, make):
     assert list(server.records("notes")) == ["1"]
 
 
-def test_several_engines(server, make):
+def test_several_engines(server: SyncServer, make: Callable[..., SyncEngine]) -> None:
     engines = [make(), make(), make()]
     with offline(*engines[:2]):
         assert [engine.pull(timeout=PATIENCE_S).offline for engine in engines] == [
@@ -99,14 +110,16 @@ def test_several_engines(server, make):
     assert [engine.pull(timeout=PATIENCE_S).offline for engine in engines] == [False] * 3
 
 
-def test_an_engine_that_is_made_meanwhile(server, make):
+def test_an_engine_that_is_made_meanwhile(
+    server: SyncServer, make: Callable[..., SyncEngine]
+) -> None:
     with offline():
         engine = make()
         assert engine.pull(timeout=PATIENCE_S).offline
     assert engine.pull(timeout=PATIENCE_S).success
 
 
-def test_probes_and_transports_find_nothing(server):
+def test_probes_and_transports_find_nothing(server: SyncServer) -> None:
     tcp, http = TcpProbe("127.0.0.1", server.port), HttpProbe(server.url)
     assert tcp()
     assert http()
@@ -121,13 +134,13 @@ def test_probes_and_transports_find_nothing(server):
     assert http()
 
 
-def test_what_others_do_is_not_touched(server):
+def test_what_others_do_is_not_touched(server: SyncServer) -> None:
     with offline():
         assert requests.get(f"{server.url}/notes", timeout=5).ok
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["one engine", "all"])
-def test_a_transport_of_ones_own(make, named):
+def test_a_transport_of_ones_own(make: Callable[..., SyncEngine], named: bool) -> None:
     transport = Own()
     engine = make(transport=transport)
     engine.push("notes", {"id": "1"})
@@ -139,7 +152,7 @@ def test_a_transport_of_ones_own(make, named):
     assert "send" not in vars(transport)
 
 
-def test_a_transport_that_cannot_be_replaced(make):
+def test_a_transport_that_cannot_be_replaced(make: Callable[..., SyncEngine]) -> None:
     engine = make(transport=Fixed())
     with (
         pytest.raises(TypeError, match="cannot be replaced: raise OfflineError"),
@@ -150,7 +163,7 @@ def test_a_transport_that_cannot_be_replaced(make):
     assert engine.flush(timeout=PATIENCE_S).success
 
 
-def test_a_closed_engine(make):
+def test_a_closed_engine(make: Callable[..., SyncEngine]) -> None:
     engine = make()
     engine.close()
     with pytest.raises(EngineClosedError), offline(engine):
@@ -159,7 +172,7 @@ def test_a_closed_engine(make):
         pass
 
 
-def test_blocks_in_blocks(server, make):
+def test_blocks_in_blocks(server: SyncServer, make: Callable[..., SyncEngine]) -> None:
     engine = make()
     with offline(engine):
         with offline(), offline(engine):
@@ -168,11 +181,13 @@ def test_blocks_in_blocks(server, make):
     assert engine.pull(timeout=PATIENCE_S).success
 
 
-def test_blocks_that_overlap_in_threads(server, make):
+def test_blocks_that_overlap_in_threads(
+    server: SyncServer, make: Callable[..., SyncEngine]
+) -> None:
     engine = make()
     entered, leave = threading.Event(), threading.Event()
 
-    def hold():
+    def hold() -> None:
         with offline(engine), offline():
             entered.set()
             leave.wait(PATIENCE_S)
@@ -189,14 +204,16 @@ def test_blocks_that_overlap_in_threads(server, make):
     assert before == (HttpTransport.send, TcpProbe.__call__)
 
 
-def test_an_error_in_the_block_restores(server, make):
+def test_an_error_in_the_block_restores(
+    server: SyncServer, make: Callable[..., SyncEngine]
+) -> None:
     engine = make()
     with pytest.raises(ZeroDivisionError), offline(engine), offline():
         _ = 1 / 0
     assert engine.pull(timeout=PATIENCE_S).success
 
 
-def test_an_engine_that_was_at_work_all_along(server):
+def test_an_engine_that_was_at_work_all_along(server: SyncServer) -> None:
     with create_sync_engine(
         base_url=server.url,
         entities={"notes": "/notes"},

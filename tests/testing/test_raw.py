@@ -8,6 +8,7 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -17,7 +18,7 @@ GET = b"GET /x HTTP/1.1\r\nHost: test\r\n\r\n"
 
 
 @pytest.fixture
-def play():
+def play() -> Iterator[Callable[..., RawServer]]:
     """Starts a server with these steps; it is closed, and has no thread left, after the test."""
     with contextlib.ExitStack() as stack:
         yield lambda *steps: stack.enter_context(RawServer(steps))
@@ -25,33 +26,38 @@ def play():
     assert not [name for name in names if name.startswith("bytelyst-test")]
 
 
-def connect(server):
+def connect(server: RawServer) -> socket.socket:
     return socket.create_connection(("127.0.0.1", server.port), timeout=5)
 
 
 @contextlib.contextmanager
-def client(server):
+def client(server: RawServer) -> Iterator[http.client.HTTPConnection]:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
     with contextlib.closing(connection):
         yield connection
 
 
-def ask(connection, method="GET", path="/x", body=None):
+def ask(
+    connection: http.client.HTTPConnection,
+    method: str = "GET",
+    path: str = "/x",
+    body: bytes | None = None,
+) -> tuple[http.client.HTTPResponse, bytes]:
     connection.request(method, path, body)
     answer = connection.getresponse()
     return answer, answer.read()
 
 
-def read_all(line):
+def read_all(line: socket.socket) -> bytes:
     return b"".join(iter(lambda: line.recv(65_536), b""))
 
 
-def test_refuse_port_refuses():
+def test_refuse_port_refuses() -> None:
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", raw.refuse_port()), timeout=5)
 
 
-def test_reset_before_resets_a_new_connection_unread(play):
+def test_reset_before_resets_a_new_connection_unread(play: Callable[..., RawServer]) -> None:
     server = play(raw.reset_before())
     # the reset may come before connect() has returned
     with pytest.raises(ConnectionResetError), connect(server) as line:
@@ -61,7 +67,9 @@ def test_reset_before_resets_a_new_connection_unread(play):
     assert server.remaining == []
 
 
-def test_reset_before_after_an_answer_closes_that_connection_first(play):
+def test_reset_before_after_an_answer_closes_that_connection_first(
+    play: Callable[..., RawServer],
+) -> None:
     server = play(raw.answer(200, {}), raw.reset_before(), raw.answer(201, {}))
     with client(server) as connection:
         answer, _ = ask(connection)
@@ -73,7 +81,7 @@ def test_reset_before_after_an_answer_closes_that_connection_first(play):
     assert server.connections == 3
 
 
-def test_reset_after_reads_the_whole_request(play):
+def test_reset_after_reads_the_whole_request(play: Callable[..., RawServer]) -> None:
     server = play(raw.reset_after())
     with connect(server) as line:
         line.sendall(b"POST /x?a=1 HTTP/1.1\r\nHost: test\r\nContent-Length: 9\r\n\r\n")
@@ -87,7 +95,7 @@ def test_reset_after_reads_the_whole_request(play):
     assert seen.raw.endswith(b'\r\n\r\n{"a": 12}')
 
 
-def test_silent_reads_and_never_answers(play):
+def test_silent_reads_and_never_answers(play: Callable[..., RawServer]) -> None:
     server = play(raw.silent(60))
     with connect(server) as line:
         line.sendall(GET)
@@ -102,7 +110,7 @@ def test_silent_reads_and_never_answers(play):
         assert line.recv(1) == b""
 
 
-def test_silence_ends_by_itself(play):
+def test_silence_ends_by_itself(play: Callable[..., RawServer]) -> None:
     server = play(raw.silent(0.01))
     with connect(server) as line:
         line.sendall(GET)
@@ -110,7 +118,9 @@ def test_silence_ends_by_itself(play):
 
 
 @pytest.mark.parametrize(("sent", "expected"), [(3, 3), (b'{"a', 3), (0, 0)])
-def test_truncated_sends_less_than_it_declares(play, sent, expected):
+def test_truncated_sends_less_than_it_declares(
+    play: Callable[..., RawServer], sent: int | bytes, expected: int
+) -> None:
     server = play(raw.truncated(200, 50, sent))
     with client(server) as connection:
         connection.request("GET", "/x")
@@ -121,14 +131,16 @@ def test_truncated_sends_less_than_it_declares(play, sent, expected):
     assert len(caught.value.partial) == expected
 
 
-def test_garbage_is_sent_as_it_is(play):
+def test_garbage_is_sent_as_it_is(play: Callable[..., RawServer]) -> None:
     server = play(raw.garbage(b"\x00\xff not http"))
     with connect(server) as line:
         line.sendall(GET)
         assert read_all(line) == b"\x00\xff not http"
 
 
-def test_answers_keep_the_connection_until_the_script_is_exhausted(play):
+def test_answers_keep_the_connection_until_the_script_is_exhausted(
+    play: Callable[..., RawServer],
+) -> None:
     server = play(raw.answer(201, {"a": 1}, {"ETag": '"1"'}), raw.answer(204), raw.answer(404))
     with client(server) as connection:
         answer, body = ask(connection, "POST", body=b"{}")
@@ -143,7 +155,7 @@ def test_answers_keep_the_connection_until_the_script_is_exhausted(play):
     assert len(server.requests) == 4
 
 
-def test_stale_keepalive_closes_without_having_said_so(play):
+def test_stale_keepalive_closes_without_having_said_so(play: Callable[..., RawServer]) -> None:
     server = play(raw.stale_keepalive(200, {}), raw.answer())
     with client(server) as connection:
         answer, _ = ask(connection)
@@ -155,7 +167,7 @@ def test_stale_keepalive_closes_without_having_said_so(play):
     assert len(server.requests) == 1
 
 
-def test_portal_is_a_page_of_html(play):
+def test_portal_is_a_page_of_html(play: Callable[..., RawServer]) -> None:
     server = play(raw.portal())
     with client(server) as connection:
         answer, body = ask(connection, "POST", body=b"{}")
@@ -163,7 +175,7 @@ def test_portal_is_a_page_of_html(play):
     assert body.startswith(b"<html>")
 
 
-def test_redirect_points_elsewhere(play):
+def test_redirect_points_elsewhere(play: Callable[..., RawServer]) -> None:
     server = play(raw.redirect(302, "http://elsewhere.example/"))
     with client(server) as connection:
         answer, body = ask(connection)
@@ -171,7 +183,7 @@ def test_redirect_points_elsewhere(play):
     assert answer.headers["Location"] == "http://elsewhere.example/"
 
 
-def test_drip_sends_the_body_in_pieces(play):
+def test_drip_sends_the_body_in_pieces(play: Callable[..., RawServer]) -> None:
     server = play(raw.drip([b'{"a"', b":", b"1}"], 0.01), raw.answer(204))
     started = time.monotonic()
     with client(server) as connection:
@@ -181,7 +193,7 @@ def test_drip_sends_the_body_in_pieces(play):
         assert ask(connection)[0].status == 204
 
 
-def test_close_cuts_a_drip_short(play):
+def test_close_cuts_a_drip_short(play: Callable[..., RawServer]) -> None:
     server = play(raw.drip([b"[", b"]"], 60))
     with client(server) as connection:
         connection.request("GET", "/x")
@@ -191,7 +203,7 @@ def test_close_cuts_a_drip_short(play):
             answer.read()
 
 
-def test_a_client_that_leaves_early_costs_no_step(play):
+def test_a_client_that_leaves_early_costs_no_step(play: Callable[..., RawServer]) -> None:
     server = play(raw.answer(204))
     with connect(server) as line:
         line.sendall(GET[:20])
@@ -200,5 +212,5 @@ def test_a_client_that_leaves_early_costs_no_step(play):
     assert len(server.requests) == 1
 
 
-def test_waiting_for_requests_is_bounded(play):
+def test_waiting_for_requests_is_bounded(play: Callable[..., RawServer]) -> None:
     assert not play().wait_for_requests(1, timeout=0.01)
