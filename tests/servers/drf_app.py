@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import django
 import waitress
@@ -79,7 +80,7 @@ class Since(filters.FilterSet):
     updated_after = filters.IsoDateTimeFilter("updated_at", lookup_expr="gte")
 
 
-def viewset(of):
+def viewset(of: Any) -> type:
     class Serializer(serializers.ModelSerializer):
         class Meta:
             model = of
@@ -101,7 +102,7 @@ router.register("tasks", viewset(Task))
 urlpatterns = [path("api/", include(router.urls))]
 
 
-def create_tables():
+def create_tables() -> None:
     there = connection.introspection.table_names()
     with connection.schema_editor() as editor:
         for model in (Project, Task):

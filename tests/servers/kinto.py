@@ -37,20 +37,20 @@ class Kinto(RealServer):
     keeps_data = False
 
     @classmethod
-    def missing(cls):
+    def missing(cls) -> str | None:
         if find_spec("kinto") is None or find_spec("waitress") is None:
             return "kinto needs kinto and waitress, of the extra `test`"
         return None
 
-    def command(self):
+    def command(self) -> list[str]:
         settings = self.folder / "kinto.ini"
         settings.write_text(SETTINGS)
         pserve = [sys.executable, "-W", "ignore", "-m", "pyramid.scripts.pserve"]
         return [*pserve, str(settings), f"http_port={self.port}"]
 
-    def records(self, entity):
+    def records(self, entity: str) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
-        url = self.url(entity)
+        url: str | None = self.url(entity)
         while url:
             page = self.request("GET", url)
             assert page.ok, page.text
@@ -58,16 +58,19 @@ class Kinto(RealServer):
             url = page.headers.get("Next-Page")
         return found
 
-    def insert(self, entity, record):
+    def insert(self, entity: str, record: dict[str, Any]) -> dict[str, Any]:
         headers = {"If-None-Match": "*"}
         answer = self.fetch("POST", self.url(entity), json={"data": record}, headers=headers)
-        return answer["data"]
+        stored: dict[str, Any] = answer["data"]
+        return stored
 
-    def change(self, entity, record_id, **fields):
-        return self.fetch("PATCH", self.url(entity, record_id), json={"data": fields})["data"]
+    def change(self, entity: str, record_id: object, **fields: Any) -> dict[str, Any]:
+        answer = self.fetch("PATCH", self.url(entity, record_id), json={"data": fields})
+        stored: dict[str, Any] = answer["data"]
+        return stored
 
-    def remove(self, entity, record_id):
+    def remove(self, entity: str, record_id: object) -> None:
         self.fetch("DELETE", self.url(entity, record_id))
 
-    def wipe(self):
+    def wipe(self) -> None:
         self.fetch("POST", "/__flush__")

@@ -16,8 +16,11 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import quote
 
 import requests
+
+from tests.typed import present
 
 HERE = Path(__file__).parent
 NODE_MODULES = HERE.parents[1] / ".node" / "node_modules"
@@ -126,7 +129,7 @@ class RealServer(ABC):
                 process.wait(END_S)
         self._signal(process, signal.SIGKILL)
         process.wait(END_S)
-        process.stdin.close()
+        present(process.stdin).close()
 
     def restart(self, *, kill: bool = False) -> None:
         """On the same port, with its data if it keeps it."""
@@ -176,7 +179,7 @@ class RealServer(ABC):
 
     def url(self, entity: str, record_id: object = None) -> str:
         """Of a collection, or of a record."""
-        tail = "" if record_id is None else f"/{requests.utils.quote(str(record_id), safe='')}"
+        tail = "" if record_id is None else f"/{quote(str(record_id), safe='')}"
         return f"{self.base_url}{self.endpoints[entity]}{tail}"
 
     def request(self, method: str, url: str, **more: Any) -> requests.Response:

@@ -1,6 +1,10 @@
 """What express-pouchdb does, as ``Dialect.couchdb()`` takes it, and where CouchDB differs."""
 
+from typing import Any
+
 import pytest
+
+from tests.servers.couchdb import CouchDB
 
 CONFLICT = {"error": "conflict", "reason": "Document update conflict"}
 MISSING = {"error": "not_found", "reason": "missing"}
@@ -8,16 +12,16 @@ MERGE_PATCH = "application/merge-patch+json"
 
 
 @pytest.fixture
-def couchdb(couchdb_server):
+def couchdb(couchdb_server: CouchDB) -> CouchDB:
     return couchdb_server
 
 
 @pytest.fixture
-def one(couchdb):
+def one(couchdb: CouchDB) -> dict[str, Any]:
     return couchdb.insert("tasks", {"_id": "one", "title": "there"})
 
 
-def test_an_answer_to_a_write_carries_id_and_revision_only(couchdb):
+def test_an_answer_to_a_write_carries_id_and_revision_only(couchdb: CouchDB) -> None:
     answer = couchdb.request("PUT", "/tasks/new", json={"title": "new"})
     rev = answer.json()["rev"]
     assert answer.status_code == 201
@@ -27,13 +31,15 @@ def test_an_answer_to_a_write_carries_id_and_revision_only(couchdb):
     assert couchdb.fetch("GET", "/tasks/new") == {"_id": "new", "_rev": rev, "title": "new"}
 
 
-def test_the_etag_of_a_read_or_a_post_is_no_revision(couchdb, one):
+def test_the_etag_of_a_read_or_a_post_is_no_revision(couchdb: CouchDB, one: dict[str, Any]) -> None:
     """With CouchDB, it is."""
     assert couchdb.request("GET", "/tasks/one").headers["ETag"].startswith('W/"')
     assert couchdb.request("POST", "/tasks", json={"a": 1}).headers["ETag"].startswith('W/"')
 
 
-def test_the_content_type_is_json_if_that_is_asked_for(couchdb, one):
+def test_the_content_type_is_json_if_that_is_asked_for(
+    couchdb: CouchDB, one: dict[str, Any]
+) -> None:
     plain = couchdb.request("GET", "/tasks/one")
     assert plain.headers["Content-Type"] == "text/plain; charset=utf-8"
     asked = couchdb.request("GET", "/tasks/one", headers={"Accept": "application/json"})
@@ -41,12 +47,16 @@ def test_the_content_type_is_json_if_that_is_asked_for(couchdb, one):
 
 
 @pytest.mark.parametrize(("method", "path"), [("PUT", "/tasks/one"), ("POST", "/tasks")])
-def test_a_create_of_what_exists_is_a_conflict_without_the_record(couchdb, one, method, path):
+def test_a_create_of_what_exists_is_a_conflict_without_the_record(
+    couchdb: CouchDB, one: dict[str, Any], method: str, path: str
+) -> None:
     answer = couchdb.request(method, path, json={"_id": "one"}, headers={"If-None-Match": "*"})
     assert (answer.status_code, answer.json()) == (409, CONFLICT)
 
 
-def test_an_update_wants_the_revision_in_the_body_or_the_query(couchdb, one):
+def test_an_update_wants_the_revision_in_the_body_or_the_query(
+    couchdb: CouchDB, one: dict[str, Any]
+) -> None:
     first = couchdb.request("PUT", "/tasks/one", json={"title": "x", "_rev": one["_rev"]})
     assert first.status_code == 201
     rev = first.json()["rev"]
@@ -57,7 +67,7 @@ def test_an_update_wants_the_revision_in_the_body_or_the_query(couchdb, one):
         assert (answer.status_code, answer.json()) == (409, CONFLICT)
 
 
-def test_if_match_is_not_looked_at(couchdb, one):
+def test_if_match_is_not_looked_at(couchdb: CouchDB, one: dict[str, Any]) -> None:
     """With CouchDB, it is."""
     headers = {"If-Match": one["_rev"]}
     assert couchdb.request("PUT", "/tasks/one", json={}, headers=headers).status_code == 409
@@ -65,7 +75,9 @@ def test_if_match_is_not_looked_at(couchdb, one):
     assert couchdb.request("DELETE", "/tasks/one", headers=headers).status_code == 200
 
 
-def test_an_update_of_what_is_not_there_is_a_conflict(couchdb, one):
+def test_an_update_of_what_is_not_there_is_a_conflict(
+    couchdb: CouchDB, one: dict[str, Any]
+) -> None:
     couchdb.remove("tasks", "one")
     for path in ("/tasks/one", "/tasks/never"):
         answer = couchdb.request("PUT", path, json={"_rev": one["_rev"]})
@@ -73,12 +85,12 @@ def test_an_update_of_what_is_not_there_is_a_conflict(couchdb, one):
         assert couchdb.request("GET", path).json() == MISSING
 
 
-def test_there_is_no_patch(couchdb, one):
+def test_there_is_no_patch(couchdb: CouchDB, one: dict[str, Any]) -> None:
     answer = couchdb.request("PATCH", "/tasks/one", json={"title": "x"})
     assert (answer.status_code, answer.json()) == (404, MISSING)
 
 
-def test_a_delete_wants_the_revision_in_the_query(couchdb, one):
+def test_a_delete_wants_the_revision_in_the_query(couchdb: CouchDB, one: dict[str, Any]) -> None:
     newer = couchdb.change("tasks", "one", title="newer")
     stale = couchdb.request("DELETE", "/tasks/one", params={"rev": one["_rev"]})
     assert (stale.status_code, stale.json()) == (409, CONFLICT)
@@ -92,19 +104,21 @@ def test_a_delete_wants_the_revision_in_the_query(couchdb, one):
     assert (never.status_code, never.json()) == (404, MISSING)
 
 
-def test_a_delete_without_a_revision_deletes(couchdb, one):
+def test_a_delete_without_a_revision_deletes(couchdb: CouchDB, one: dict[str, Any]) -> None:
     """CouchDB answers 409."""
     assert couchdb.request("DELETE", "/tasks/one").status_code == 200
 
 
-def test_what_was_deleted_can_be_created_again(couchdb, one):
+def test_what_was_deleted_can_be_created_again(couchdb: CouchDB, one: dict[str, Any]) -> None:
     couchdb.remove("tasks", "one")
     answer = couchdb.request("PUT", "/tasks/one", json={"title": "back"})
     assert answer.status_code == 201
     assert answer.json()["rev"].startswith("3-")
 
 
-def test_a_field_of_another_kind_that_begins_with_an_underscore_is_refused(couchdb):
+def test_a_field_of_another_kind_that_begins_with_an_underscore_is_refused(
+    couchdb: CouchDB,
+) -> None:
     """CouchDB answers 400."""
     answer = couchdb.request("PUT", "/tasks/a", json={"_mine": 1})
     assert answer.status_code == 500
@@ -117,14 +131,16 @@ def test_a_field_of_another_kind_that_begins_with_an_underscore_is_refused(couch
     assert couchdb.records("tasks")["a"].items() >= {"id": "a", "n": None}.items()
 
 
-def test_another_content_type_is_not_read(couchdb):
+def test_another_content_type_is_not_read(couchdb: CouchDB) -> None:
     headers = {"Content-Type": MERGE_PATCH}
     answer = couchdb.request("PUT", "/tasks/a", data='{"title": "x"}', headers=headers)
     assert answer.status_code == 201
     assert set(couchdb.records("tasks")["a"]) == {"_id", "_rev"}
 
 
-def test_the_feed_has_each_record_once_in_the_order_of_change(couchdb, one):
+def test_the_feed_has_each_record_once_in_the_order_of_change(
+    couchdb: CouchDB, one: dict[str, Any]
+) -> None:
     couchdb.insert("tasks", {"_id": "two"})
     changed = couchdb.change("tasks", "one", title="changed")
     couchdb.remove("tasks", "two")
@@ -139,7 +155,7 @@ def test_the_feed_has_each_record_once_in_the_order_of_change(couchdb, one):
     assert gone["doc"] == {"_id": "two", "_rev": rev, "_deleted": True}
 
 
-def test_the_feed_comes_in_pages(couchdb):
+def test_the_feed_comes_in_pages(couchdb: CouchDB) -> None:
     for number in range(3):
         couchdb.insert("tasks", {"_id": f"n{number}"})
     pages = []
@@ -152,7 +168,7 @@ def test_the_feed_comes_in_pages(couchdb):
     assert (pages, since) == ([["n0", "n1"], ["n2"], []], 3)
 
 
-def test_a_bulk_answers_each_record_in_its_place(couchdb, one):
+def test_a_bulk_answers_each_record_in_its_place(couchdb: CouchDB, one: dict[str, Any]) -> None:
     docs = [
         {"_id": "new", "title": "x"},
         {"_id": "one", "title": "no revision"},
@@ -170,7 +186,7 @@ def test_a_bulk_answers_each_record_in_its_place(couchdb, one):
     assert results[1] == {"id": "one", **CONFLICT}
 
 
-def test_a_bulk_deletes(couchdb, one):
+def test_a_bulk_deletes(couchdb: CouchDB, one: dict[str, Any]) -> None:
     tombstone = {"_id": "one", "_rev": one["_rev"], "_deleted": True}
     first, again = (
         couchdb.fetch("POST", "/tasks/_bulk_docs", json={"docs": [tombstone]}) for _ in range(2)
@@ -180,7 +196,7 @@ def test_a_bulk_deletes(couchdb, one):
     assert couchdb.records("tasks") == {}
 
 
-def test_one_malformed_record_spoils_a_bulk(couchdb):
+def test_one_malformed_record_spoils_a_bulk(couchdb: CouchDB) -> None:
     docs = [{"_id": "good"}, {"_id": "bad", "_mine": 1}]
     answer = couchdb.request("POST", "/tasks/_bulk_docs", json={"docs": docs})
     assert (answer.status_code, answer.json()["error"]) == (500, "doc_validation")

@@ -3,18 +3,21 @@
 import json
 import threading
 import time
+from collections.abc import Collection
 
 import pytest
+
+from tests.servers.json_server import JsonServer
 
 BOUND_S = 10.0
 
 
 @pytest.fixture
-def server(json_server):
+def server(json_server: JsonServer) -> JsonServer:
     return json_server
 
 
-def test_an_id_is_kept_as_sent_or_given_as_the_next_number(server):
+def test_an_id_is_kept_as_sent_or_given_as_the_next_number(server: JsonServer) -> None:
     first = server.request("POST", "/tasks", json={"title": "first"})
     assert (first.status_code, first.json()) == (201, {"id": 1, "title": "first"})
     assert first.headers["Location"] == f"{server.base_url}/tasks/1"
@@ -23,7 +26,7 @@ def test_an_id_is_kept_as_sent_or_given_as_the_next_number(server):
 
 
 @pytest.mark.parametrize("again", ["own", 7, "7"])
-def test_a_create_of_what_exists_is_a_server_error(server, again):
+def test_a_create_of_what_exists_is_a_server_error(server: JsonServer, again: int | str) -> None:
     server.insert("tasks", {"id": "own"})
     server.insert("tasks", {"id": 7})
     answer = server.request("POST", "/tasks", json={"id": again, "title": "again"})
@@ -33,34 +36,34 @@ def test_a_create_of_what_exists_is_a_server_error(server, again):
     assert server.records("tasks") == {"own": {"id": "own"}, "7": {"id": 7}}
 
 
-def test_a_patch_is_shallow_and_answers_the_whole_record(server):
+def test_a_patch_is_shallow_and_answers_the_whole_record(server: JsonServer) -> None:
     server.insert("tasks", {"id": "a", "title": "x", "tags": {"a": 1}})
     answer = server.request("PATCH", "/tasks/a", json={"id": "b", "tags": {"b": 2}, "title": None})
     assert answer.status_code == 200
     assert answer.json() == {"id": "a", "title": None, "tags": {"b": 2}}
 
 
-def test_a_put_replaces(server):
+def test_a_put_replaces(server: JsonServer) -> None:
     server.insert("tasks", {"id": "a", "title": "x", "done": True})
     answer = server.request("PUT", "/tasks/a", json={"title": "y"})
     assert (answer.status_code, answer.json()) == (200, {"id": "a", "title": "y"})
 
 
 @pytest.mark.parametrize("method", ["GET", "PATCH", "PUT", "DELETE"])
-def test_what_is_not_there_is_answered_404(server, method):
+def test_what_is_not_there_is_answered_404(server: JsonServer, method: str) -> None:
     body = {"title": "x"} if method in {"PATCH", "PUT"} else None
     answer = server.request(method, "/tasks/never", json=body)
     assert (answer.status_code, answer.json()) == (404, {})
     assert server.records("tasks") == {}
 
 
-def test_a_delete_answers_an_empty_object_and_the_next_one_404(server):
+def test_a_delete_answers_an_empty_object_and_the_next_one_404(server: JsonServer) -> None:
     server.insert("tasks", {"id": "a"})
     answers = [server.request("DELETE", "/tasks/a") for _ in range(2)]
     assert [(each.status_code, each.json()) for each in answers] == [(200, {}), (404, {})]
 
 
-def test_there_are_no_versions(server):
+def test_there_are_no_versions(server: JsonServer) -> None:
     server.insert("tasks", {"id": "a"})
     stale = {"If-Match": '"stale"'}
     changed = server.request("PATCH", "/tasks/a", json={"title": "x"}, headers=stale)
@@ -69,7 +72,7 @@ def test_there_are_no_versions(server):
     assert server.request("DELETE", "/tasks/a", headers=stale).status_code == 200
 
 
-def test_another_content_type_is_not_read(server):
+def test_another_content_type_is_not_read(server: JsonServer) -> None:
     server.insert("tasks", {"id": "a", "title": "x"})
     headers = {"Content-Type": "application/merge-patch+json"}
     answer = server.request("PATCH", "/tasks/a", data='{"title": "y"}', headers=headers)
@@ -77,14 +80,16 @@ def test_another_content_type_is_not_read(server):
 
 
 @pytest.mark.parametrize(("field", "left"), [("projectId", {}), ("project", {"t"})])
-def test_a_deleted_record_takes_along_what_points_to_it_by_its_own_naming(server, field, left):
+def test_a_deleted_record_takes_along_what_points_to_it_by_its_own_naming(
+    server: JsonServer, field: str, left: Collection[str]
+) -> None:
     server.insert("projects", {"id": "p"})
     server.insert("tasks", {"id": "t", field: "p"})
     server.remove("projects", "p")
     assert set(server.records("tasks")) == set(left)
 
 
-def test_a_list_is_bare_and_whole_in_the_order_of_creation(server):
+def test_a_list_is_bare_and_whole_in_the_order_of_creation(server: JsonServer) -> None:
     for number in range(15):
         server.insert("tasks", {"id": f"n{number}"})
     answer = server.request("GET", "/tasks", params={"since": "whenever"})
@@ -93,7 +98,7 @@ def test_a_list_is_bare_and_whole_in_the_order_of_creation(server):
     assert "X-Total-Count" not in answer.headers
 
 
-def test_pages_are_numbered_and_linked(server):
+def test_pages_are_numbered_and_linked(server: JsonServer) -> None:
     for number in range(5):
         server.insert("tasks", {"id": f"n{number}"})
     first = server.request("GET", "/tasks", params={"_page": 1, "_limit": 2})
@@ -110,20 +115,20 @@ def test_pages_are_numbered_and_linked(server):
     assert len(server.fetch("GET", "/tasks", params={"_limit": 2})) == 2
 
 
-def test_without_a_limit_a_page_holds_ten(server):
+def test_without_a_limit_a_page_holds_ten(server: JsonServer) -> None:
     for number in range(11):
         server.insert("tasks", {"id": f"n{number}"})
     assert len(server.fetch("GET", "/tasks", params={"_page": 1})) == 10
 
 
-def test_a_field_is_compared_if_asked(server):
+def test_a_field_is_compared_if_asked(server: JsonServer) -> None:
     for day in ("01", "02", "03"):
         server.insert("tasks", {"id": day, "updatedAt": f"2026-01-{day}T00:00:00Z"})
     query = {"updatedAt_gte": "2026-01-02T00:00:00Z", "_sort": "updatedAt", "_order": "desc"}
     assert [record["id"] for record in server.fetch("GET", "/tasks", params=query)] == ["03", "02"]
 
 
-def test_writes_reach_the_file_without_watching_it(server):
+def test_writes_reach_the_file_without_watching_it(server: JsonServer) -> None:
     server.insert("tasks", {"id": "a"})
     deadline = time.monotonic() + BOUND_S
     pause = threading.Event()

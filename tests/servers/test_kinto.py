@@ -1,7 +1,11 @@
 """What Kinto does, as ``Dialect.kinto()`` takes it."""
 
+from typing import Any
+
 import pytest
 import requests
+
+from tests.servers.kinto import Kinto
 
 PATH = "/buckets/default/collections/tasks/records"
 UNIX_MS = 13
@@ -9,22 +13,22 @@ UNIX_MS = 13
 
 
 @pytest.fixture
-def kinto(kinto_server):
+def kinto(kinto_server: Kinto) -> Kinto:
     return kinto_server
 
 
 @pytest.fixture
-def one(kinto):
+def one(kinto: Kinto) -> tuple[str, dict[str, Any]]:
     """``(path, record)`` of a record that is there."""
     stored = kinto.insert("tasks", {"id": "one", "title": "there", "tags": {"a": 1, "b": 2}})
     return f"{PATH}/one", stored
 
 
-def quoted(record):
+def quoted(record: dict[str, Any]) -> str:
     return f'"{record["last_modified"]}"'
 
 
-def test_a_create_is_wrapped_and_its_etag_is_the_time_of_change(kinto):
+def test_a_create_is_wrapped_and_its_etag_is_the_time_of_change(kinto: Kinto) -> None:
     answer = kinto.request("POST", PATH, json={"data": {"title": "new"}})
     assert answer.status_code == 201
     stored = answer.json()["data"]
@@ -34,7 +38,9 @@ def test_a_create_is_wrapped_and_its_etag_is_the_time_of_change(kinto):
     assert kinto.request("POST", PATH, json={"title": "bare"}).status_code == 400
 
 
-def test_a_create_of_what_exists_is_answered_200_and_changes_nothing(kinto, one):
+def test_a_create_of_what_exists_is_answered_200_and_changes_nothing(
+    kinto: Kinto, one: tuple[str, dict[str, Any]]
+) -> None:
     _, stored = one
     answer = kinto.request("POST", PATH, json={"data": {"id": "one", "title": "again"}})
     assert (answer.status_code, answer.json()["data"]) == (200, stored)
@@ -42,7 +48,9 @@ def test_a_create_of_what_exists_is_answered_200_and_changes_nothing(kinto, one)
 
 
 @pytest.mark.parametrize(("method", "tail"), [("POST", ""), ("PUT", "/one")])
-def test_with_if_none_match_a_create_of_what_exists_is_a_conflict(kinto, one, method, tail):
+def test_with_if_none_match_a_create_of_what_exists_is_a_conflict(
+    kinto: Kinto, one: tuple[str, dict[str, Any]], method: str, tail: str
+) -> None:
     _, stored = one
     again = {"data": {"id": "one", "title": "again"}}
     answer = kinto.request(method, PATH + tail, json=again, headers={"If-None-Match": "*"})
@@ -51,7 +59,9 @@ def test_with_if_none_match_a_create_of_what_exists_is_a_conflict(kinto, one, me
     assert answer.headers["ETag"] == quoted(stored)
 
 
-def test_a_put_creates_what_was_deleted_and_replaces_what_is_there(kinto, one):
+def test_a_put_creates_what_was_deleted_and_replaces_what_is_there(
+    kinto: Kinto, one: tuple[str, dict[str, Any]]
+) -> None:
     path, _ = one
     answer = kinto.request("PUT", path, json={"data": {"title": "whole"}})
     assert answer.status_code == 200
@@ -63,13 +73,15 @@ def test_a_put_creates_what_was_deleted_and_replaces_what_is_there(kinto, one):
 
 
 @pytest.mark.parametrize("name", ["with space", "ümlaut", "-dash", "dot.ted"])
-def test_ids_are_letters_digits_dashes_and_underscores(kinto, name):
+def test_ids_are_letters_digits_dashes_and_underscores(kinto: Kinto, name: str) -> None:
     answer = kinto.request("POST", PATH, json={"data": {"id": name}})
     assert answer.status_code == 400
     assert answer.json()["message"] == "path: Invalid object id"
 
 
-def test_if_match_wants_the_version_in_quotes(kinto, one):
+def test_if_match_wants_the_version_in_quotes(
+    kinto: Kinto, one: tuple[str, dict[str, Any]]
+) -> None:
     path, stored = one
     change = {"data": {"title": "changed"}}
     bare = kinto.request("PATCH", path, json=change, headers={"If-Match": quoted(stored)[1:-1]})
@@ -81,7 +93,9 @@ def test_if_match_wants_the_version_in_quotes(kinto, one):
 
 
 @pytest.mark.parametrize("method", ["PATCH", "DELETE"])
-def test_a_stale_version_is_answered_with_the_current_record(kinto, one, method):
+def test_a_stale_version_is_answered_with_the_current_record(
+    kinto: Kinto, one: tuple[str, dict[str, Any]], method: str
+) -> None:
     path, stored = one
     current = kinto.change("tasks", "one", title="newer")
     body = {"data": {"title": "mine"}} if method == "PATCH" else None
@@ -90,7 +104,9 @@ def test_a_stale_version_is_answered_with_the_current_record(kinto, one, method)
     assert answer.json()["details"]["existing"] == current
 
 
-def test_a_patch_is_shallow_and_a_merge_patch_goes_deep(kinto, one):
+def test_a_patch_is_shallow_and_a_merge_patch_goes_deep(
+    kinto: Kinto, one: tuple[str, dict[str, Any]]
+) -> None:
     path, _ = one
     shallow = kinto.request("PATCH", path, json={"data": {"tags": {"c": 3}, "title": None}})
     assert shallow.json()["data"].items() >= {"tags": {"c": 3}, "title": None}.items()
@@ -102,7 +118,9 @@ def test_a_patch_is_shallow_and_a_merge_patch_goes_deep(kinto, one):
     assert "title" not in deep
 
 
-def test_a_time_of_change_that_is_sent_does_not_count(kinto, one):
+def test_a_time_of_change_that_is_sent_does_not_count(
+    kinto: Kinto, one: tuple[str, dict[str, Any]]
+) -> None:
     path, stored = one
     change = {"data": {"title": "x", "last_modified": stored["last_modified"]}}
     answer = kinto.request("PATCH", path, json=change)
@@ -111,7 +129,9 @@ def test_a_time_of_change_that_is_sent_does_not_count(kinto, one):
 
 @pytest.mark.parametrize("headers", [{}, {"If-Match": '"1700000000000"'}])
 @pytest.mark.parametrize("deleted", [False, True])
-def test_what_is_not_there_is_answered_404(kinto, one, headers, deleted):
+def test_what_is_not_there_is_answered_404(
+    kinto: Kinto, one: tuple[str, dict[str, Any]], headers: dict[str, str], deleted: bool
+) -> None:
     path = one[0] if deleted else f"{PATH}/never"
     if deleted:
         kinto.remove("tasks", "one")
@@ -121,14 +141,16 @@ def test_what_is_not_there_is_answered_404(kinto, one, headers, deleted):
         assert kinto.request(method, path, json=body, headers=sent).status_code == 404
 
 
-def test_a_put_with_if_match_of_what_is_not_there_is_412_without_a_record(kinto):
+def test_a_put_with_if_match_of_what_is_not_there_is_412_without_a_record(kinto: Kinto) -> None:
     headers = {"If-Match": '"1700000000000"'}
     answer = kinto.request("PUT", f"{PATH}/never", json={"data": {}}, headers=headers)
     assert answer.status_code == 412
     assert "details" not in answer.json()
 
 
-def test_a_delete_leaves_a_tombstone_for_those_who_ask_since(kinto, one):
+def test_a_delete_leaves_a_tombstone_for_those_who_ask_since(
+    kinto: Kinto, one: tuple[str, dict[str, Any]]
+) -> None:
     path, stored = one
     before = kinto.request("GET", PATH).headers["ETag"]
     answer = kinto.request("DELETE", path)
@@ -144,14 +166,16 @@ def test_a_delete_leaves_a_tombstone_for_those_who_ask_since(kinto, one):
     assert kinto.request("GET", PATH).json()["data"] == []
 
 
-def test_since_is_strictly_later(kinto, one):
+def test_since_is_strictly_later(kinto: Kinto, one: tuple[str, dict[str, Any]]) -> None:
     _, stored = one
     assert kinto.request("GET", PATH, params={"_since": quoted(stored)}).json()["data"] == []
     assert kinto.request("GET", PATH, params={"_since": "junk"}).status_code == 400
 
 
 @pytest.mark.parametrize("sort", [None, "last_modified"])
-def test_pages_are_chained_by_a_header_and_keep_what_was_asked(kinto, sort):
+def test_pages_are_chained_by_a_header_and_keep_what_was_asked(
+    kinto: Kinto, sort: str | None
+) -> None:
     ids = [f"n{number}" for number in range(5)]
     for each in ids:
         kinto.insert("tasks", {"id": each})
@@ -169,7 +193,9 @@ def test_pages_are_chained_by_a_header_and_keep_what_was_asked(kinto, sort):
     assert seen == (ids if sort else ids[::-1])  # the newest first, if nothing is said
 
 
-def test_a_batch_answers_each_request_in_its_place(kinto, one):
+def test_a_batch_answers_each_request_in_its_place(
+    kinto: Kinto, one: tuple[str, dict[str, Any]]
+) -> None:
     _, stored = one
     change = {"data": {"title": "x"}}
     entries = [
@@ -200,7 +226,9 @@ def test_a_batch_answers_each_request_in_its_place(kinto, one):
     assert responses[4]["body"]["data"]["deleted"] is True
 
 
-def test_a_batch_takes_a_merge_patch_for_a_shallow_one(kinto, one):
+def test_a_batch_takes_a_merge_patch_for_a_shallow_one(
+    kinto: Kinto, one: tuple[str, dict[str, Any]]
+) -> None:
     headers = {"Content-Type": "application/merge-patch+json"}
     patch = {"data": {"tags": {"a": None}}}
     entry = {"method": "PATCH", "path": one[0], "headers": headers, "body": patch}
@@ -208,7 +236,7 @@ def test_a_batch_takes_a_merge_patch_for_a_shallow_one(kinto, one):
     assert kinto.records("tasks")["one"]["tags"] == {"a": None}
 
 
-def test_a_batch_too_long_or_malformed_is_refused_whole(kinto):
+def test_a_batch_too_long_or_malformed_is_refused_whole(kinto: Kinto) -> None:
     assert kinto.fetch("GET", "/")["settings"]["batch_max_requests"] == 25
     put = {"method": "PUT", "path": f"{PATH}/x", "body": {"data": {}}}
     too_long = kinto.request("POST", "/batch", json={"requests": [put] * 26})
@@ -219,6 +247,6 @@ def test_a_batch_too_long_or_malformed_is_refused_whole(kinto):
     assert kinto.records("tasks") == {}
 
 
-def test_credentials_are_needed_for_records_only(kinto):
+def test_credentials_are_needed_for_records_only(kinto: Kinto) -> None:
     assert requests.get(kinto.url("tasks"), timeout=10).status_code == 401
     assert requests.head(f"{kinto.base_url}/", timeout=10).status_code == 200

@@ -5,9 +5,12 @@ no answer at all.
 """
 
 import json
+import random
 import threading
+from collections.abc import Callable
+from typing import Any
 
-from bytelyst_sync.testing.raw import Answer, Seen, encode_json
+from bytelyst_sync.testing.raw import Answer, RecordedRequest, encode_json
 
 __all__ = ["BatchFace"]
 
@@ -15,7 +18,7 @@ __all__ = ["BatchFace"]
 class BatchFace:
     """``rate`` is the share of operations that meet a fault of their own."""
 
-    def __init__(self, rng, rate):
+    def __init__(self, rng: random.Random, rate: float) -> None:
         self._lock = threading.Lock()
         self._rng = rng
         self.rate = rate
@@ -23,7 +26,9 @@ class BatchFace:
         self.operations = 0
         self.part_faults = 0
 
-    def __call__(self, seen, send):
+    def __call__(
+        self, seen: RecordedRequest, send: Callable[[RecordedRequest], Answer]
+    ) -> Answer | None:
         """The answer to a batch; ``None`` for any other request."""
         if seen.path != "/batch":
             return None
@@ -43,14 +48,20 @@ class BatchFace:
             del parts[len(parts) // 2 :]
         return Answer.of(200, {"responses": parts})
 
-    def _draw(self):
+    def _draw(self) -> tuple[str, int] | None:
         if self._rng.random() >= self.rate:
             return None
         self.part_faults += 1
         kind = self._rng.choice(("before", "after", "busy", "no status"))
         return kind, self._rng.choice((500, 502, 504))
 
-    def _part(self, seen, request, draw, send):
+    def _part(
+        self,
+        seen: RecordedRequest,
+        request: dict[str, Any],
+        draw: tuple[str, int] | None,
+        send: Callable[[RecordedRequest], Answer],
+    ) -> dict[str, object]:
         kind, code = draw or (None, 0)
         if kind == "before":
             return {"status": code, "headers": {}, "body": {"error": "not done"}}
@@ -65,7 +76,7 @@ class BatchFace:
         return {"status": answer.status, "headers": dict(answer.headers), "body": body}
 
 
-def _alone(seen, request):
+def _alone(seen: RecordedRequest, request: dict[str, Any]) -> RecordedRequest:
     """One operation of the batch, as the request that it would be alone: to the byte, or the
     server would not know it again when it comes alone.
     """
@@ -74,4 +85,4 @@ def _alone(seen, request):
     if "authorization" in seen.headers:
         headers["authorization"] = seen.headers["authorization"]
     headers["content-type"] = "application/json"
-    return Seen.of(request["method"], request["path"], headers, content)
+    return RecordedRequest.of(request["method"], request["path"], headers, content)

@@ -16,6 +16,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -42,7 +43,7 @@ class Flush:
 class Note:
     """In the log: what the scenario noted."""
 
-    what: object
+    what: Any
 
 
 class Disk:
@@ -96,7 +97,7 @@ class Disk:
     # --- what the kernel asks for
 
     def _serve(self) -> None:
-        answers = {
+        answers: dict[int, Callable[[int, bytes], bytes | None]] = {
             _INIT: self._init,
             _LOOKUP: self._lookup,
             _GETATTR: lambda node, _: struct.pack("=QII", _LONG_S, 0, 0) + self._attributes(node),
@@ -121,7 +122,8 @@ class Disk:
             _, code, unique, node = struct.unpack_from("=IIQQ", asked)
             if code in (_FORGET, _BATCH_FORGET, _INTERRUPT):
                 continue
-            answer = answers.get(code, lambda *_: None)(node, asked[40:])
+            respond = answers.get(code)
+            answer = None if respond is None else respond(node, asked[40:])
             status = -errno.ENOSYS if answer is None else 0
             answer = answer or b""
             os.write(self._device, struct.pack("=IiQ", 16 + len(answer), status, unique) + answer)

@@ -7,23 +7,24 @@ import select
 import sys
 import threading
 import time
+from typing import SupportsIndex
 
+from tests.torture.fork_server import teller
 from tests.torture.kill_work import made, push_one
-from tests.torture.nursery import teller
 
 
-def sleep(seconds: float) -> None:
+def sleep(seconds: float | SupportsIndex) -> None:
     """What libfaketime leaves alone: it breaks ``time.sleep``, which since Python 3.11 waits for an
     instant of the monotonic clock (``EINVAL`` once the wall clock was set).
     """
-    select.select([], [], [], seconds)
+    select.select([], [], [], float(seconds))
 
 
 def main() -> None:
     """Reads the arguments."""
     time.sleep = sleep
-    settings, told, first = sys.argv[1:]
-    tell = teller(told)
+    settings, reported, first = sys.argv[1:]
+    tell = teller(reported)
     tell({"time": time.time()})
     engine = made(json.loads(settings))
     room = threading.Event()

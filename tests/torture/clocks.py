@@ -3,27 +3,31 @@
 import fcntl
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 
 from freezegun import freeze_time
 
-from bytelyst_sync import SQLiteStorage, StorageError
+from bytelyst_sync import SQLiteStorage, StorageError, SyncEngine
 from bytelyst_sync.clock import SystemClock
-from bytelyst_sync.testing import Drop, Lose, Reply, SyncServer
+from bytelyst_sync.testing import Drop, DropAnswer, Reply, SyncServer
 from tests.torture import kill_work as work
 from tests.torture import process_work
 from tests.torture.faketime import FakeClock, missing
+from tests.torture.fork_server import ForkServer, read_lines
 from tests.torture.harness import Stopwatch, Trial, check, scenario
 from tests.torture.kill import NUMBERS, Hunt
 from tests.torture.ledger import applied_once, fields_of
-from tests.torture.nursery import Nursery, read_lines
 from tests.torture.thread_work import Crew, Pushes
+from tests.typed import present
 
 HOUR_S = 3600
 CLOCK = SystemClock()
@@ -32,13 +36,17 @@ PROGRAM = Path(__file__).with_name("clock_program.py")
 RETRY_AFTER_S = 1.0
 MOST_DELAY_S = 0.5
 SLACK_S = 2.0
+HEALED_S = 20.0
+"""Within this, deliveries go on after an outage that a process met before its end: a flush may end
+while the next start still waits for its first answer.
+"""
 """For what is queued to be sent, a few dozen at the most."""
 FAULTS = (
     Reply(500),
     Reply(503),
     Reply(503, headers={"Retry-After": f"{RETRY_AFTER_S:.0f}"}),
     Reply(429, headers={"Retry-After": f"{RETRY_AFTER_S:.0f}"}),
-    Lose(),
+    DropAnswer(),
     Drop(),
 )
 
@@ -58,7 +66,7 @@ class Jumper:
     def start(self) -> None:
         """Another run of it."""
         self.started += 1
-        self.told = self.trial.folder / f"jumper-{self.started}"
+        self.reported = self.trial.folder / f"jumper-{self.started}"
         settings = {
             "base_url": self.server.url,
             "storage": str(self.trial.folder / "queue.db"),
@@ -68,12 +76,12 @@ class Jumper:
         self.process = subprocess.Popen(
             [
                 *(sys.executable, str(PROGRAM), json.dumps(settings)),
-                *(str(self.told), str(self.started * NUMBERS)),
+                *(str(self.reported), str(self.started * NUMBERS)),
             ],
             env=self.clock.environment,
         )
-        self.wait_for(lambda: len(read_lines(self.told)) > 1, 20.0, "it starts")
-        believed = read_lines(self.told)[0]["time"]
+        self.wait_for(lambda: len(read_lines(self.reported)) > 1, 20.0, "it starts")
+        believed = read_lines(self.reported)[0]["time"]
         off = abs(believed - time.time() - self.clock.offset_s)
         check(off < 20.0, f"the clock is faked at all: it is off by {off:.0f} s")
 
@@ -86,10 +94,10 @@ class Jumper:
     def note(self) -> set[int]:
         """All pushes that returned so far."""
         check(self.process.poll() in (None, -signal.SIGKILL), "a clock that is set ends nothing")
-        self.acknowledged |= {line for line in read_lines(self.told) if isinstance(line, int)}
+        self.acknowledged |= {line for line in read_lines(self.reported) if isinstance(line, int)}
         return set(self.acknowledged)
 
-    def wait_for(self, holds, within_s: float, promise: str) -> float:
+    def wait_for(self, holds: Callable[..., object], within_s: float, promise: str) -> float:
         """Waits until it holds; returns how long that took."""
         watch = Stopwatch()
         while not holds():
@@ -117,12 +125,12 @@ def too_early(server: SyncServer, since: float) -> int:
 @scenario(
     "clocks", "a clock that jumps by hours delays nothing beyond the longest wait", missing=missing
 )
-def clock_jumps(trial):
+def clock_jumps(trial: Trial) -> dict[str, object]:
     chance = trial.random
     slowest = 0.0
     jumps = restarts = 0
-    with Nursery() as nursery, SyncServer(latency_s=0.002) as server:
-        hunt = Hunt(trial, nursery, server.url)
+    with ForkServer() as fork_server, SyncServer(latency_s=0.002) as server:
+        hunt = Hunt(trial, fork_server, server.url)
         jumper = Jumper(trial, server)
         try:
             for number in range(trial.rounds(5, 26)):
@@ -163,7 +171,7 @@ def clock_jumps(trial):
 @scenario(
     "clocks", "a clock set forwards sends nothing before the server wants it", missing=missing
 )
-def retry_after_is_kept(trial):
+def retry_after_is_kept(trial: Trial) -> dict[str, object]:
     chance = trial.random
     early = asked = 0
     with SyncServer(latency_s=0.002) as server:
@@ -174,12 +182,12 @@ def retry_after_is_kept(trial):
                 status = chance.choice([429, 503])
                 server.script(Reply(status, headers={"Retry-After": f"{RETRY_AFTER_S:.0f}"}))
 
-                def heard(began: float = began) -> bool:
+                def received(began: float = began) -> bool:
                     return any(
                         seen.at > began and seen.status in (429, 503) for seen in server.requests
                     )
 
-                jumper.wait_for(heard, 10.0, "the server is asked")
+                jumper.wait_for(received, 10.0, "the server is asked")
                 jumper.clock.set(jumper.clock.offset_s + chance.randrange(2, 5 * HOUR_S))
                 jumper.now.wait(RETRY_AFTER_S + 0.2)
                 early += too_early(server, began)
@@ -193,13 +201,13 @@ def retry_after_is_kept(trial):
 # -- time that stands still -----------------------------------------------------------------------
 
 
-def date(chance) -> datetime:
+def date(chance: random.Random) -> datetime:
     """Any."""
     return datetime.fromtimestamp(chance.randrange(10**9, 3 * 10**9), timezone.utc)
 
 
 @scenario("clocks", "with time frozen, and moved both ways, every wait has its bound")
-def frozen_time(trial):
+def frozen_time(trial: Trial) -> dict[str, object]:
     chance = trial.random
     pushes = Pushes()
     slowest = 0.0
@@ -211,7 +219,7 @@ def frozen_time(trial):
                 engine = work.made({**settings, "workers": chance.choice([1, 3])})
                 crew = Crew()
 
-                def go(engine=engine):
+                def go(engine: SyncEngine = engine) -> None:
                     for _ in range(6):
                         pushes.push(engine)
                         engine.flush(timeout=0.01)
@@ -242,13 +250,13 @@ def frozen_wait(path: Path) -> float:
     busy_s = 0.5
     storage = SQLiteStorage(path, busy_timeout_s=busy_s)
     storage.read(lambda tx: None)
-    told = []
+    reported = []
 
     def write() -> None:
         try:
             storage.write(lambda tx: None)
         except StorageError as error:
-            told.append(error)
+            reported.append(error)
 
     lock = os.open(f"{path}.lock", os.O_RDWR)
     try:
@@ -262,7 +270,8 @@ def frozen_wait(path: Path) -> float:
     finally:
         os.close(lock)
     check(
-        told, f"a busy store is waited for {busy_s} s, then told of: {took:.1f} s were not enough"
+        reported,
+        f"a busy store is waited for {busy_s} s, then told of: {took:.1f} s were not enough",
     )
     thread.join(10.0)
     storage.close()
@@ -273,9 +282,9 @@ def frozen_wait(path: Path) -> float:
 
 
 @scenario("clocks", "a process suspended for longer than every timeout goes on where it was")
-def suspended(trial):
-    with Nursery() as nursery, SyncServer(latency_s=0.005) as server:
-        hunt = Hunt(trial, nursery, server.url, timeout=(0.3, 0.4), probe_interval=0.2)
+def suspended(trial: Trial) -> dict[str, object]:
+    with ForkServer() as fork_server, SyncServer(latency_s=0.005) as server:
+        hunt = Hunt(trial, fork_server, server.url, timeout=(0.3, 0.4), probe_interval=0.2)
         running = [hunt.begin(work.push, hunt.first, f"s{slot}") for slot in range(2)]
         asleep = 0.0
         slowest = 0.0
@@ -295,19 +304,20 @@ def suspended(trial):
             for pid in chosen:
                 os.kill(pid, signal.SIGCONT)
             began = time.monotonic()
-            goes_on = server.wait_for(lambda seen=seen: len(server.journal) > seen + 2, 10.0)
+            more = partial(lambda least: len(server.journal) > least, seen + 2)
+            goes_on = server.wait_for(more, 10.0)
             check(goes_on, "it goes on when it is woken")
             slowest = max(slowest, time.monotonic() - began)
         for each in running:
             hunt.end(*each)
-        hunt.drain()
+        hunt.drain(HEALED_S)
         return {**hunt.figures(server.journal), "asleep s": asleep, "slowest to go on s": slowest}
 
 
 @scenario("clocks", "a server that is suspended in mid-request applies everything once when woken")
-def server_suspended(trial):
+def server_suspended(trial: Trial) -> dict[str, object]:
     state = trial.folder / "server.jsonl"
-    with Nursery() as nursery:
+    with ForkServer() as fork_server:
         serving = subprocess.Popen(
             [
                 *(sys.executable, "-m", "bytelyst_sync.testing.server"),
@@ -317,8 +327,8 @@ def server_suspended(trial):
             text=True,
         )
         try:
-            url = serving.stdout.readline().strip().removeprefix("listening on ")
-            hunt = Hunt(trial, nursery, url, timeout=(0.3, 0.4), max_retries=20)
+            url = present(serving.stdout).readline().strip().removeprefix("listening on ")
+            hunt = Hunt(trial, fork_server, url, timeout=(0.3, 0.4), max_retries=20)
             running = hunt.begin(process_work.push_now_and_then, hunt.first, "a", 30, workers=3)
             asleep = 0.0
             for _ in range(trial.rounds(3, 16)):
@@ -329,11 +339,11 @@ def server_suspended(trial):
                 asleep += length
                 os.kill(serving.pid, signal.SIGCONT)
             hunt.end(*running)
-            hunt.drain()
+            hunt.drain(HEALED_S)
         finally:
             serving.kill()
             serving.wait()
-            serving.stdout.close()
+            present(serving.stdout).close()
     journal = SyncServer(state=state).journal
     return {
         "pushes": len(hunt.acknowledged),

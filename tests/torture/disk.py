@@ -4,9 +4,10 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from threading import Event
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import attrs
 
@@ -17,6 +18,7 @@ from bytelyst_sync import (
     SyncEngine,
     create_sync_engine,
 )
+from bytelyst_sync.storage.location import LMDB, SQLITE, join_location
 from bytelyst_sync.testing import SyncServer
 from tests.torture.harness import Stopwatch, Trial, check, scenario
 from tests.torture.mounts import (
@@ -84,7 +86,7 @@ class Caller:
         return [self.timed(call) for call in calls]
 
 
-def engine_at(server: SyncServer, path: Path, **settings: object) -> SyncEngine:
+def engine_at(server: SyncServer, path: Path | str, **settings: Any) -> SyncEngine:
     """An engine whose queue is there."""
     entities = {"events": EntityConfig("/events", dedup="none")}
     return create_sync_engine(
@@ -92,7 +94,7 @@ def engine_at(server: SyncServer, path: Path, **settings: object) -> SyncEngine:
     )
 
 
-def within(bound_s: float, holds: Callable[[], object]) -> float:
+def within(bound_s: float, holds: Callable[..., object]) -> float:
     """Seconds until it holds; the bound if it does not within it."""
     began = time.monotonic()
     while not holds() and time.monotonic() - began < bound_s:
@@ -123,13 +125,7 @@ def arrived(server: SyncServer) -> list[str]:
     return [effect.id for effect in server.journal]
 
 
-@scenario(
-    "disk",
-    "a full disk: StorageFullError, nothing lost, and all goes on once it is freed",
-    tools=("mkfs.ext4", "mount"),
-    missing=needs_root,
-)
-def full_disk_is_freed(trial: Trial) -> dict[str, object]:
+def fill_disks(trial: Trial, store: str) -> dict[str, object]:
     """On ext4 and in memory; the engine is paused while it fills, and delivers when it is freed."""
     private()
     resumed, pushed = [], []
@@ -144,7 +140,8 @@ def full_disk_is_freed(trial: Trial) -> dict[str, object]:
                 file.truncate(SIZE_BYTES)
             make_ext4(image, "-b", "4096", "-m", "0")
             mount_image(image, place)
-        with SyncServer() as server, engine_at(server, place / "queue.db") as engine:
+        queue = join_location(store, place / "queue.db")
+        with SyncServer() as server, engine_at(server, queue) as engine:
             caller = Caller(engine)
             callers.append(caller)
             # a minute once: longer than any pause of a worker that meets trouble
@@ -161,6 +158,28 @@ def full_disk_is_freed(trial: Trial) -> dict[str, object]:
         "slowest call s": max(caller.slowest_s for caller in callers),
         "slowest to deliver again s": max(resumed),
     }
+
+
+@scenario(
+    "disk",
+    "a full disk: StorageFullError, nothing lost, and all goes on once it is freed",
+    tools=("mkfs.ext4", "mount"),
+    missing=needs_root,
+)
+def full_disk_is_freed(trial: Trial) -> dict[str, object]:
+    """Under a store of SQLite."""
+    return fill_disks(trial, SQLITE)
+
+
+@scenario(
+    "disk",
+    "LMDB, a full disk: StorageFullError, nothing lost, and all goes on once it is freed",
+    tools=("mkfs.ext4", "mount"),
+    missing=needs_root,
+)
+def full_disk_is_freed_lmdb(trial: Trial) -> dict[str, object]:
+    """Under a store of LMDB, whose map is larger than the disk."""
+    return fill_disks(trial, LMDB)
 
 
 def one_full_disk(
@@ -222,7 +241,7 @@ def read_only_file_system(trial: Trial) -> dict[str, object]:
                 with engine_at(server, path, auto_flush=False) as engine:
                     engine.push("events", {"id": "0", "text": TEXT})
             read_only(place, True)
-            with engine_at(server, path) as engine:
+            with closing(engine_at(server, path)) as engine:  # start() would raise
                 caller = Caller(engine)
                 for _ in range(5):
                     error = caller.push()

@@ -4,6 +4,7 @@ import random
 import shutil
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import attrs
@@ -22,13 +23,13 @@ PLACES = ("header", "middle", "wal")
 
 
 @attrs.define
-class Tally:
+class Counters:
     """What was counted."""
 
     rounds: int = 0
     salvaged: int = 0
     carried: int = 0
-    lost_and_told: int = 0
+    lost_and_reported: int = 0
     lost_of_wal: int = 0
     unharmed: int = 0
     left_alone: int = 0
@@ -77,16 +78,16 @@ def _by_another(*arguments: object, given: bytes | None = None) -> None:
     subprocess.run(list(map(str, arguments)), input=given, check=True)
 
 
-def settle(path: Path, where: str, kind: str, tally: Tally) -> None:
+def settle(path: Path, where: str, kind: str, counters: Counters) -> None:
     """Opens it as a program does; what is missing must have been told, and a push must work."""
-    with SyncServer() as server, engine_at(server, path, auto_flush=False) as engine:
+    with SyncServer() as server, closing(engine_at(server, path, auto_flush=False)) as engine:
         caller = Caller(engine, number=QUEUED)
         refused = caller.push()
         alone = ".damaged-" not in "".join(each.name for each in path.parent.iterdir())
         if where == "header" and refused and alone:
             # what is left of it says that it is another program's, or a later release's
-            tally.left_alone += 1
-            tally.rounds += 1
+            counters.left_alone += 1
+            counters.rounds += 1
             return
         check(refused is None, f"a damaged file is set aside, and a push works: {refused}")
         seen = caller.look()
@@ -99,26 +100,26 @@ def settle(path: Path, where: str, kind: str, tally: Tally) -> None:
         check({*map(int, arrived(server))} >= found, "all that was carried over arrives")
     missing = QUEUED + 1 - len(found)
     check(QUEUED + 1 in found, "a push that was acknowledged stays")
-    tally.slowest_s = max(tally.slowest_s, caller.slowest_s)
-    tally.rounds += 1
-    tally.carried += len(found) - 1
-    if is_told(notice):
+    counters.slowest_s = max(counters.slowest_s, caller.slowest_s)
+    counters.rounds += 1
+    counters.carried += len(found) - 1
+    if is_reported(notice):
         aside = [each for each in path.parent.iterdir() if ".damaged-" in each.name]
         check(aside, f"the damaged file is kept under a new name: {notice}")
-        tally.salvaged += 1
-        tally.lost_and_told += missing
+        counters.salvaged += 1
+        counters.lost_and_reported += missing
         return
     if where == "wal" and (kind == "cut" or missing <= UNSYNCED):
         # as a crash might have cut it: the newest are gone, and nobody can know
         whole = set(range(QUEUED - missing)) | {QUEUED + 1}
         check(found == whole, "of a damaged WAL all is read that was written before the damage")
-        tally.lost_of_wal += missing
+        counters.lost_of_wal += missing
         return
     check(not missing, f"nothing is lost in silence: {missing} are, after damage to the {where}")
-    tally.unharmed += 1
+    counters.unharmed += 1
 
 
-def is_told(notice: str) -> bool:
+def is_reported(notice: str) -> bool:
     """Whether the status says that something was damaged, and where it was put."""
     return "set aside" in notice or ("damaged" in notice and "copied to" in notice)
 
@@ -130,22 +131,22 @@ def is_told(notice: str) -> bool:
 )
 def damage_at_random(trial: Trial) -> dict[str, object]:
     """To the header, the middle or the WAL: before it is opened."""
-    tally = Tally()
+    counters = Counters()
     for number in range(trial.rounds(6, 90)):
         where = PLACES[number % len(PLACES)]
         path = queue_of(trial.folder / f"queue{number}", crashed=where == "wal")
-        settle(path, where, damage(path, where, trial.random), tally)
+        settle(path, where, damage(path, where, trial.random), counters)
         shutil.rmtree(path.parent)
-    check(tally.salvaged > tally.rounds // 4, "some damage is met, or nothing is proven")
+    check(counters.salvaged > counters.rounds // 4, "some damage is met, or nothing is proven")
     return {
-        "rounds": tally.rounds,
-        "salvaged": tally.salvaged,
-        "unharmed": tally.unharmed,
-        "taken for another's": tally.left_alone,
-        "rows carried": tally.carried,
-        "rows lost, and told": tally.lost_and_told,
-        "rows lost with the end of a WAL": tally.lost_of_wal,
-        "slowest call s": tally.slowest_s,
+        "rounds": counters.rounds,
+        "salvaged": counters.salvaged,
+        "unharmed": counters.unharmed,
+        "taken for another's": counters.left_alone,
+        "rows carried": counters.carried,
+        "rows lost, and told": counters.lost_and_reported,
+        "rows lost with the end of a WAL": counters.lost_of_wal,
+        "slowest call s": counters.slowest_s,
     }
 
 
@@ -180,10 +181,10 @@ def damage_at_run_time(trial: Trial) -> dict[str, object]:
             there = {int(each) for each in arrived(server)}
         lost = set(range(QUEUED)) | set(map(int, caller.acknowledged))
         lost -= there
-        told = is_told(notice)
-        check(told or not lost, f"nothing is lost in silence: {len(lost)} are")
+        reported = is_reported(notice)
+        check(reported or not lost, f"nothing is lost in silence: {len(lost)} are")
         rounds += 1
-        salvaged += told
+        salvaged += reported
         missing += len(lost)
         slowest_s = max(slowest_s, caller.slowest_s)
         shutil.rmtree(path.parent)

@@ -8,15 +8,17 @@ import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from bytelyst_sync import EngineClosedError, SyncEngine, create_sync_engine
 
 FOREVER_S = 600.0
-Settings = dict[str, object]
+Settings = dict[str, Any]
 
 
-def in_thread(function, *arguments: object) -> None:
+def in_thread(function: Callable[..., object], *arguments: object) -> None:
     """As a daemon, like any other that a program may have left."""
 
     def run() -> None:
@@ -48,13 +50,13 @@ def hang(*_: object) -> bool:
 
 def begin(busy: str, settings: Settings) -> list[SyncEngine]:
     """Engines at work."""
-    added = {
+    additions: dict[str, Settings] = {
         "workers": {"workers": 4},
         "auth": {"auth": hang},
         "probe": {"probe": hang, "probe_interval": 0.01},
-        "chores": {"pull_interval": 0.01},
-    }.get(busy, {})
-    engines = [create_sync_engine(**{**settings, **added})]
+        "pulls": {"pull_interval": 0.01},
+    }
+    engines = [create_sync_engine(**{**settings, **additions.get(busy, {})})]
     if busy == "engines":
         place = settings["storage"]
         more = [{**settings, "storage": f"{place}{n}"} for n in range(8)]

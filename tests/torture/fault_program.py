@@ -3,7 +3,8 @@
 ``fault_program.py FOLDER CALL OF PLACE...``: ``strace`` is told to let the OF-th CALL of a thread
 fail. For each PLACE a forked child makes calls to no effect first, so that this is its PLACE-th,
 pushes to ``FOLDER/PLACE.db``, and writes a line for each push to ``FOLDER/PLACE.txt``: its number,
-and ``ok`` or the kind of the error. Children of odd places end as if killed.
+and ``ok`` or the kind of the error, or ``unexplained``: SQLite could not enlarge the memory that
+processes share, and does not say whether the disk is full. Children of odd places end as if killed.
 """
 
 import os
@@ -12,12 +13,23 @@ import time
 from pathlib import Path
 
 from bytelyst_sync import EntityConfig, StorageError, create_sync_engine
-from bytelyst_sync.storage import sqlite_file
+from bytelyst_sync.storage.sqlite import opening
+from bytelyst_sync.storage.sqlite.wal_file import WAL_PAGES
 
 PUSHES = 14
 PAGES_TO_CHECKPOINT = 12
 ENTITIES = {"events": EntityConfig("/events", dedup="none")}
 BETWEEN = "/dev/null"
+UNEXPLAINED = "SQLITE_IOERR_SHMSIZE"
+
+
+def kind_of(error: StorageError) -> str:
+    """Its class, or ``unexplained``; Python 3.10 knows the error of SQLite by its text only."""
+    cause = error.__cause__
+    name = getattr(cause, "sqlite_errorname", UNEXPLAINED)
+    if type(error) is StorageError and name == UNEXPLAINED and str(cause) == "disk I/O error":
+        return "unexplained"
+    return type(error).__name__
 
 
 def burn(call: str, times: int) -> None:
@@ -34,7 +46,7 @@ def burn(call: str, times: int) -> None:
     os.close(descriptor)
 
 
-def push_all(folder: Path, place: int, told: int) -> None:
+def push_all(folder: Path, place: int, reported: int) -> None:
     """Pushes, whatever comes of it."""
     engine = create_sync_engine(
         base_url="http://127.0.0.1:9",
@@ -49,30 +61,32 @@ def push_all(folder: Path, place: int, told: int) -> None:
             engine.push("events", {"id": str(number), "text": "x" * 2000})
             found = "ok"
         except StorageError as error:
-            found = type(error).__name__
+            found = kind_of(error)
         except BaseException as error:  # noqa: BLE001 - it is told, and the scenario judges
             found = f"!{type(error).__name__}: {error}"
-        os.write(told, f"{number} {time.monotonic() - began:.3f} {found}\n".encode())
+        os.write(reported, f"{number} {time.monotonic() - began:.3f} {found}\n".encode())
     if place % 2 == 0:
         try:
             engine.close()
             found = "ok"
         except BaseException as error:  # noqa: BLE001 - it is told, and the scenario judges
             found = f"!{type(error).__name__}: {error}"
-        os.write(told, f"close 0 {found}\n".encode())
+        os.write(reported, f"close 0 {found}\n".encode())
 
 
 def main() -> None:
     """Reads the arguments."""
     folder, call, of, *places = sys.argv[1:]
-    assert sqlite_file.LOG_PAGES > PAGES_TO_CHECKPOINT
-    sqlite_file.LOG_PAGES = PAGES_TO_CHECKPOINT
+    assert WAL_PAGES > PAGES_TO_CHECKPOINT
+    opening.WAL_PAGES = PAGES_TO_CHECKPOINT  # type: ignore[attr-defined]  # it imports that
     for place in map(int, places):
         child = os.fork()
         if not child:
-            told = os.open(f"{folder}/{place}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+            reported = os.open(
+                f"{folder}/{place}.txt", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600
+            )
             burn(call, int(of) - place)
-            push_all(Path(folder), place, told)
+            push_all(Path(folder), place, reported)
             os._exit(0)
         os.waitpid(child, 0)
 

@@ -4,17 +4,27 @@ Each fault has a name and a ``play``: it is given the ``Exchange``, may forward 
 it strikes, and says whether the connection stays open.
 """
 
+from __future__ import annotations
+
+import random
 import socket
 import time
+from collections.abc import Callable
 from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from bytelyst_sync.testing.raw import Answer
+from bytelyst_sync.testing.http_messages import Headers
+from bytelyst_sync.testing.raw import Answer, Connection
+
+if TYPE_CHECKING:
+    from tests.torture.proxy import Exchange
 
 __all__ = ["Fault", "of_every_kind"]
 
 HTML = "<html><body>Please log in to this network</body></html>"
+GATEWAY = "<html><body><h1>The service is not available</h1></body></html>"
 
 
 @attrs.frozen
@@ -22,11 +32,11 @@ class Fault:
     """One kind. ``offline`` says that a client takes it for "no network" and stops sending."""
 
     name: str
-    play: object = attrs.field(repr=False)
+    play: Callable[[Exchange], bool] = attrs.field(repr=False)
     offline: bool = False
 
 
-def _reset(line):
+def _reset(line: Connection) -> bool:
     line.reset()
     return False
 
@@ -34,35 +44,35 @@ def _reset(line):
 # --- the connection is lost
 
 
-def reset_before():
+def reset_before() -> Fault:
     """The server never sees it."""
     return Fault("reset before", lambda exchange: _reset(exchange.line))
 
 
-def reset_after():
+def reset_after() -> Fault:
     """The server has done it."""
 
-    def play(exchange):
+    def play(exchange: Exchange) -> bool:
         exchange.forward()
         return _reset(exchange.line)
 
     return Fault("reset after", play)
 
 
-def silent_before(seconds):
+def silent_before(seconds: float) -> Fault:
     """No answer, and not done."""
 
-    def play(exchange):
+    def play(exchange: Exchange) -> bool:
         exchange.line.wait(seconds)
         return False
 
     return Fault("stall before", play)
 
 
-def silent_after(seconds):
+def silent_after(seconds: float) -> Fault:
     """No answer, but done."""
 
-    def play(exchange):
+    def play(exchange: Exchange) -> bool:
         exchange.forward()
         exchange.line.wait(seconds)
         return False
@@ -70,10 +80,10 @@ def silent_after(seconds):
     return Fault("stall after", play)
 
 
-def late(seconds):
+def late(seconds: float) -> Fault:
     """Done only when the client has long given up and tried again."""
 
-    def play(exchange):
+    def play(exchange: Exchange) -> bool:
         exchange.line.wait(seconds)
         return exchange.answer(exchange.forward())
 
@@ -83,10 +93,10 @@ def late(seconds):
 # --- the answer is damaged
 
 
-def truncated(share):
+def truncated(share: float) -> Fault:
     """So much of the answer, head and body, and then the end."""
 
-    def play(exchange):
+    def play(exchange: Exchange) -> bool:
         whole = exchange.forward().encode(head_only=exchange.is_head)
         exchange.line.send(whole[: int(len(whole) * share)])
         return False
@@ -94,10 +104,10 @@ def truncated(share):
     return Fault("truncated", play)
 
 
-def garbage(data, *, after):
+def garbage(data: bytes, *, after: bool) -> Fault:
     """Bytes that are no HTTP."""
 
-    def play(exchange):
+    def play(exchange: Exchange) -> bool:
         if after:
             exchange.forward()
         exchange.line.send(data)
@@ -106,10 +116,10 @@ def garbage(data, *, after):
     return Fault("garbage after" if after else "garbage before", play)
 
 
-def drip(pieces, interval_s):
+def drip(pieces: int, interval_s: float) -> Fault:
     """The whole answer, in pieces."""
 
-    def play(exchange):
+    def play(exchange: Exchange) -> bool:
         whole = exchange.forward().encode(head_only=exchange.is_head)
         step = max(1, len(whole) // pieces)
         for start in range(0, len(whole), step):
@@ -120,10 +130,10 @@ def drip(pieces, interval_s):
     return Fault("slow drip", play)
 
 
-def huge():
+def huge() -> Fault:
     """Done; and an answer that says it is 10 GB, of which a megabyte comes."""
 
-    def play(exchange):
+    def play(exchange: Exchange) -> bool:
         exchange.forward()
         head = Answer(200, {"Content-Type": "application/json"})
         exchange.line.send(head.encode(declared=10 * 10**9))
@@ -136,22 +146,24 @@ def huge():
 # --- another answer than the server's
 
 
-def status(code, *, after=False, headers=None):
+def status(
+    code: int, *, after: bool = False, headers: Headers | Callable[[], Headers] | None = None
+) -> Fault:
     """This status in place of the server's; ``headers`` may be made at the time."""
 
-    def play(exchange):
+    def play(exchange: Exchange) -> bool:
         if after:
             exchange.forward()
         more = headers() if callable(headers) else headers or {}
-        return exchange.answer(Answer.of(code, {"error": "the weather is bad"}, more))
+        return exchange.answer(Answer.of(code, {"error": "a scheduled fault"}, more))
 
     return Fault(f"{code} after" if after else str(code), play)
 
 
-def busy(code, seconds, *, dated):
+def busy(code: int, seconds: float, *, dated: bool) -> Fault:
     """429 or 503 with ``Retry-After``, in seconds or as a date."""
 
-    def headers():
+    def headers() -> Headers:
         if dated:
             return {"Retry-After": formatdate(time.time() + seconds, usegmt=True)}
         return {"Retry-After": f"{seconds:g}"}
@@ -160,10 +172,10 @@ def busy(code, seconds, *, dated):
     return attrs.evolve(fault, name=f"{code} Retry-After {'date' if dated else 'seconds'}")
 
 
-def portal(kind):
+def portal(kind: str) -> Fault:
     """A login page: as 200, as a redirect to another host, or as 511."""
 
-    def play(exchange):
+    def play(exchange: Exchange) -> bool:
         if kind == "redirect":
             answer = Answer.of(302, None, {"Location": "http://login.portal.invalid/hello"})
         else:
@@ -173,35 +185,58 @@ def portal(kind):
     return Fault(f"portal {kind}", play, offline=True)
 
 
-def elsewhere(target, code):
+def gateway(
+    code: int,
+    *,
+    page: bool = True,
+    after: bool = False,
+    headers: Headers | Callable[[], Headers] | None = None,
+) -> Fault:
+    """A page of a gateway or a proxy, or an empty answer, with this status in place of the API's.
+
+    With ``after`` the API has processed the request; ``headers`` may be made at the time.
+    """
+
+    def play(exchange: Exchange) -> bool:
+        if after:
+            exchange.forward()
+        more = headers() if callable(headers) else headers or {}
+        about = {"Content-Type": "text/html"} if page else {}
+        return exchange.answer(Answer.of(code, GATEWAY if page else b"", {**about, **more}))
+
+    kind = "page" if page else "empty"
+    return Fault(f"{code} {kind}{' after' if after else ''}", play)
+
+
+def elsewhere(target: str, code: int) -> Fault:
     """A redirect; ``{path}`` stands for where the request went."""
 
-    def play(exchange):
+    def play(exchange: Exchange) -> bool:
         path = exchange.seen.head.split(b" ", 2)[1].decode("latin-1")
         return exchange.answer(Answer.of(code, None, {"Location": target.format(path=path)}))
 
     return Fault(f"redirect {code}", play)
 
 
-def stray(name, answer):
+def stray(name: str, answer: Callable[[Answer], Answer]) -> Fault:
     """Any other answer, made of the server's, that was processed."""
 
-    def play(exchange):
+    def play(exchange: Exchange) -> bool:
         return exchange.answer(answer(exchange.forward()))
 
     return Fault(name, play)
 
 
-def not_json_but_done():
+def not_json_but_done() -> Fault:
     """Done, and a login page in place of the answer."""
     page = Answer.of(200, HTML, {"Content-Type": "text/html"})
     return attrs.evolve(stray("portal after", lambda _: page), offline=True)
 
 
-def another_record():
+def another_record() -> Fault:
     """Done, and the answer is about another record."""
 
-    def answer(true):
+    def answer(true: Answer) -> Answer:
         if true.status not in (200, 201):
             return true
         return Answer.of(true.status, {"id": "someone-else", "version": 999, "n": -1})
@@ -209,7 +244,7 @@ def another_record():
     return stray("another's record", answer)
 
 
-def of_every_kind(rng, stall_s, *, lates=True):
+def of_every_kind(rng: random.Random, stall_s: float, *, lates: bool = True) -> Fault:
     """One fault, drawn among all kinds; ``stall_s`` is longer than the client waits.
 
     Without ``lates`` nothing comes to the server after its client has tried again.
@@ -243,13 +278,13 @@ def of_every_kind(rng, stall_s, *, lates=True):
     return rng.choices(kinds, [weight for weight, _ in choices])[0]()
 
 
-def names_that_fail(failing):
+def names_that_fail(failing: Callable[[str], object]) -> Callable[..., Any]:
     """A ``getaddrinfo`` that fails for the names that ``failing(name)``, and else finds those
     that end with ``.torture.test`` here.
     """
     real = socket.getaddrinfo
 
-    def look_up(host, *rest, **options):
+    def look_up(host: Any, *rest: Any, **options: Any) -> Any:
         if not (isinstance(host, str) and host.endswith(".torture.test")):
             return real(host, *rest, **options)
         if failing(host):

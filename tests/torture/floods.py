@@ -1,15 +1,29 @@
 """Answers without an end, or without measure: what a hostile server sends to one request.
 
-Each is a function of the connection (``Line``), which sends until the client has had enough. None
-is ever held in memory as a whole.
+Each has a function of the ``Connection``, which sends until the client closes it. No answer is in
+memory as a whole.
 """
 
 import zlib
+from collections.abc import Callable
 from functools import lru_cache
 
-__all__ = ["FLOODS", "SLOW"]
+import attrs
 
-FLOODS = {}
+from bytelyst_sync.testing.raw import Connection
+
+__all__ = ["FLOODS", "SLOW", "Flood"]
+
+
+@attrs.frozen
+class Flood:
+    """``prepare`` is called before time and memory are measured."""
+
+    send: Callable[[Connection], None]
+    prepare: Callable[[], object] = lambda: None
+
+
+FLOODS: dict[str, Flood] = {}
 SLOW = {"chunks of one byte", "trailers", "empty gzip members"}
 """Those whose 64 MiB take seconds to be read, a few bytes at a time."""
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -19,17 +33,17 @@ TEN_GB = 10 * 10**9
 PIECE = 65_536
 
 
-def flood(name, head, piece):
+def flood(name: str, head: bytes, piece: bytes) -> None:
     """``head``, and then ``piece`` until ten gigabytes are sent or the client hangs up."""
     size = max(1, PIECE // len(piece))
     block = piece * size
 
-    def send(line):
+    def send(line: Connection) -> None:
         line.send(head)
         for _ in range(TEN_GB // len(block)):
             line.send(block)
 
-    FLOODS[name] = send
+    FLOODS[name] = Flood(send)
 
 
 flood("a body of 10 GB, declared", OK + b"Content-Length: %d\r\n\r\n" % TEN_GB, b" ")
@@ -51,37 +65,35 @@ flood("103 Early Hints", b"", b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n")
 flood("empty lines", b"", b"\r\n")
 
 
-def _gzip(data):
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    return packer.compress(data) + packer.flush()
+def _gzip(data: bytes) -> bytes:
+    compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
+    return compressor.compress(data) + compressor.flush()
 
 
-def _bomb():
+def _bomb() -> bytes:
     """Ten gigabytes of zeros, packed; made of one megabyte, as a full flush forgets the past."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    head = packer.compress(b"\0") + packer.flush(zlib.Z_FULL_FLUSH)
-    block = packer.compress(b"\0" * (1 << 20)) + packer.flush(zlib.Z_FULL_FLUSH)
+    compressor = zlib.compressobj(9, zlib.DEFLATED, 31)
+    head = compressor.compress(b"\0") + compressor.flush(zlib.Z_FULL_FLUSH)
+    block = compressor.compress(b"\0" * (1 << 20)) + compressor.flush(zlib.Z_FULL_FLUSH)
     return head + block * (TEN_GB >> 20)
 
 
-def bomb(name, coding, wrap):
+def bomb(name: str, coding: bytes, wrap: int) -> None:
     """A packed body that is ten gigabytes unpacked, in so many layers."""
 
     @lru_cache
-    def packed():
+    def packed() -> bytes:
         body = _bomb()
         for _ in range(wrap):
             body = _gzip(body)
         return body
 
-    def send(line):
+    def send(line: Connection) -> None:
         body = packed()
         head = b"Content-Encoding: %s\r\nContent-Length: %d\r\n\r\n" % (coding, len(body))
         line.send(OK + head + body)
 
-    send.prepare = packed
-
-    FLOODS[name] = send
+    FLOODS[name] = Flood(send, packed)
 
 
 bomb("a gzip bomb", b"gzip", 0)
@@ -91,9 +103,9 @@ flood("gzip of nothing", GZIP + _gzip(b"")[:-8][:10], b"\x00\x00\x00\xff\xff")
 flood("empty gzip members", GZIP, _gzip(b""))
 
 
-def _many_codings(line):
+def _many_codings(line: Connection) -> None:
     codings = b", ".join([b"gzip"] * 5000)
     line.send(OK + b"Content-Encoding: " + codings + b"\r\nContent-Length: 4\r\n\r\n\x1f\x8b\x08\0")
 
 
-FLOODS["five thousand codings"] = _many_codings
+FLOODS["five thousand codings"] = Flood(_many_codings)

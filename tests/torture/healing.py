@@ -8,22 +8,27 @@ import random
 import socket
 import threading
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import attrs
 
-from bytelyst_sync import Dialect, TcpProbe, create_sync_engine
-from bytelyst_sync.batch import BatchFormat
+from bytelyst_sync import Dialect, SyncEngine, TcpProbe, create_sync_engine
+from bytelyst_sync.config.batch_format import BatchFormat
+from bytelyst_sync.model import Json
 from bytelyst_sync.testing import SyncServer
 from tests.torture import faults
 from tests.torture.batch_face import BatchFace
-from tests.torture.faults import names_that_fail
+from tests.torture.fault_schedule import Only, Storm
+from tests.torture.faults import Fault, names_that_fail
 from tests.torture.harness import Stopwatch, Trial, check, scenario
 from tests.torture.proxy import FaultProxy
 from tests.torture.watchdog import Watchdog
-from tests.torture.weather import Only, Storm
+from tests.typed import present
 
 MAX_RETRY_DELAY_S = 0.5
 READ_TIMEOUT_S = 0.5
@@ -36,7 +41,7 @@ STALL_S = 30.0
 """For ever, to a client that waits half a second; an end of the fault ends the stall."""
 
 
-BROKEN_NAMES = set()
+BROKEN_NAMES: set[str] = set()
 """Hosts that are not found for now; each engine has its own."""
 
 
@@ -47,11 +52,11 @@ class Illness:
     """
 
     name: str
-    make: object = None
+    make: Callable[[], Fault] | None = None
     asked_s: float = 0.0
 
 
-def _kinds(rng):
+def _kinds(rng: random.Random) -> list[Illness]:
     """Every kind, each as it is drawn for one engine."""
     code = rng.choice((429, 503))
     dated = rng.random() < 0.5
@@ -86,7 +91,9 @@ def _kinds(rng):
 class Patient:
     """One engine and its network."""
 
-    def __init__(self, number, seed, server, folder, dog):
+    def __init__(
+        self, number: int, seed: int, server: SyncServer, folder: Path, dog: Watchdog
+    ) -> None:
         self.rng = random.Random(seed)
         kinds = _kinds(self.rng)
         self.illness = kinds[number % len(kinds)]
@@ -95,17 +102,18 @@ class Patient:
         self._server = server
         self._dog = dog
         self.reachable = True
-        self.weather = None
+        self.schedule: Storm | Only | None = None
         self.host = f"host{number}.torture.test"
         batch = BatchFace(random.Random(seed), 0.0) if self.rng.random() < 0.3 else None
         self.proxy = FaultProxy(("127.0.0.1", server.port), batch=batch)
         self.reprocessed = 0
-        self.ids = []
+        self.ids: list[str] = []
         self.engine = self._engine(folder / f"{number}.db", batch is not None)
 
-    def _engine(self, path, batches):
-        probes = ["auto", "auto", None, TcpProbe("127.0.0.1", self.proxy.port, 1.0)]
+    def _engine(self, path: Path, batches: bool) -> SyncEngine:
+        probes: list[Any] = ["auto", "auto", None, TcpProbe("127.0.0.1", self.proxy.port, 1.0)]
         count = iter(range(1_000_000))
+        more: Json = {"dialect": Dialect(batch=BatchFormat(size=10))} if batches else {}
         return create_sync_engine(
             base_url=f"http://{self.host}:{self.proxy.port}",
             entities={"things": f"/{self.collection}"},
@@ -119,10 +127,10 @@ class Patient:
             probe_interval=MAX_RETRY_DELAY_S,
             workers=self.rng.choice((1, 1, 8)),
             exit_timeout=0.0,
-            **({"dialect": Dialect(batch=BatchFormat(size=10))} if batches else {}),
+            **more,
         )
 
-    def run(self):
+    def run(self) -> float:
         """Ill for a while, then well; returns the seconds until the queue was empty."""
         illness = self.illness
         longest = max(MAX_RETRY_DELAY_S, illness.asked_s)
@@ -160,7 +168,7 @@ class Patient:
             self._check_server()
         return took
 
-    def _push(self, count):
+    def _push(self, count: int) -> None:
         for _ in range(count):
             record = f"{len(self.ids)}"
             self.ids.append(record)
@@ -168,7 +176,7 @@ class Patient:
             if self.rng.random() < 0.5:
                 self.engine.push("things", {"id": record, "n": 2}, "update")
 
-    def _fall_ill(self):
+    def _fall_ill(self) -> None:
         kind = self.illness.name
         self.reachable = kind not in ("refused", "no such name")
         if kind == "refused":
@@ -178,35 +186,37 @@ class Patient:
             self.proxy.cut()
         elif kind == "storm":
             storm = Storm(self.rng, 0.9, stall_s=READ_TIMEOUT_S + 0.1)
-            self.weather = self.proxy.weather = storm
+            self.schedule = storm
+            self.proxy.schedule = storm
         else:
-            self.weather = self.proxy.weather = Only(self.illness.make)
+            self.schedule = self.proxy.schedule = Only(present(self.illness.make))
 
-    def _recover(self):
+    def _recover(self) -> None:
         kind = self.illness.name
         if kind == "refused":
             self.proxy.admit()
         elif kind == "no such name":
             BROKEN_NAMES.discard(self.host)
         else:
-            self.weather.stop()
+            assert self.schedule is not None
+            self.schedule.stop()
         self.reachable = True
 
-    def _see_to_what_was_refused(self):
+    def _see_to_what_was_refused(self) -> None:
         """What failed last."""
-        pace = threading.Event()
+        pause = threading.Event()
         watch = Stopwatch()
         while self.engine.status.failed or self.engine.queue_length:
             self.reprocessed += self.engine.reprocess_failed()
             check(watch.fair_s < PROMISED_S, f"{self.name}: what was refused stays so")
-            pace.wait(0.01)
+            pause.wait(0.01)
 
-    def _check_server(self):
+    def _check_server(self) -> None:
         there = self._server.records(self.collection)
         missing = [record for record in self.ids if record not in there]
         check(not missing, f"{self.name}: never came: {missing}")
         for record in self.ids:
-            mine = self.engine.get("things", record)
+            mine = present(self.engine.get("things", record))
             check(mine["n"] == there[record]["n"], f"{self.name}: {record} is not as it was pushed")
 
 
@@ -215,12 +225,13 @@ def healing(trial: Trial) -> dict[str, object]:
     """A thousand engines, each with its own trouble."""
     count = trial.rounds(48, 1000)
     seeds = [trial.random.getrandbits(48) for _ in range(count)]
-    took, reprocessed = {}, Counter()
-    broken = []
+    took: dict[int, tuple[str, float]] = {}
+    reprocessed: Counter[str] = Counter()
+    broken: list[str] = []
     with SyncServer() as server, Watchdog() as dog:
         look_up = names_that_fail(lambda host: host in BROKEN_NAMES)
 
-        def one(number):
+        def one(number: int) -> None:
             patient = Patient(number, seeds[number], server, trial.folder, dog)
             try:
                 took[number] = patient.illness.name, patient.run()

@@ -1,10 +1,11 @@
 """Ids and names that are made to be misread, by URLs, by files and by SQL."""
 
+from collections.abc import Collection, Iterable
 from contextlib import suppress
 from urllib.parse import quote, unquote
 
 from bytelyst_sync import EntityConfig, SyncError
-from bytelyst_sync.testing.raw import Answer
+from bytelyst_sync.testing.raw import Answer, RecordedRequest
 from tests.torture.harness import Trial, check, scenario
 from tests.torture.recorder import Recorder, engine_at
 
@@ -51,7 +52,7 @@ ODD_IDS = [
 PIECES = "./%2eEfF?#&;=\\:@+ \t\r\n\0ü😀'\"{}ab"
 
 
-def _misses(seen, keys):
+def _misses(seen: RecordedRequest, keys: Collection[str]) -> str | None:
     """Why a request addresses something else than a record of these."""
     if "x-evil" in seen.headers:
         return "it has a header nobody asked for"
@@ -120,12 +121,12 @@ def hostile_ids(trial: Trial) -> dict[str, object]:
     }
 
 
-def _given_by_the_server(ids):
+def _given_by_the_server(ids: Iterable[str]) -> list[RecordedRequest]:
     """What is asked of a server that gives such ids to what is created."""
     entities = {"notes": EntityConfig("/notes", id_source="server")}
     left = list(ids)
 
-    def answer(seen):
+    def answer(seen: RecordedRequest) -> Answer | None:
         if seen.method == "POST" and left:
             return Answer.of(201, {"id": left.pop(), "n": 1})
         return None

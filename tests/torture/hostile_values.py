@@ -3,7 +3,7 @@
 __all__ = ["VALUES"]
 
 
-def answer(body, status=200, **headers):
+def answer(body: bytes, status: int = 200, **headers: bytes) -> bytes:
     """The bytes of an answer; names of headers with ``_`` for ``-``."""
     lines = [b"HTTP/1.1 %d Hostile" % status, b"Content-Type: application/json"]
     lines += [name.replace("_", "-").encode() + b": " + value for name, value in headers.items()]
@@ -11,7 +11,7 @@ def answer(body, status=200, **headers):
     return b"\r\n".join(lines) + b"\r\n\r\n" + body
 
 
-def _record(members, status=200, **headers):
+def _record(members: bytes, status: int = 200, **headers: bytes) -> bytes:
     return answer(b'{"id":"bad",' + members + b"}", status, **headers)
 
 

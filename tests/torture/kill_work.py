@@ -4,9 +4,12 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from bytelyst_sync import EntityConfig, SyncEngine, create_sync_engine
-from tests.torture.nursery import teller
+from bytelyst_sync.model import OperationName
+from tests.torture.fork_server import teller
+from tests.typed import present
 
 BOUND_S = 30.0
 MOST_QUEUED = 60
@@ -16,7 +19,7 @@ ENTITIES = {
     "shared": EntityConfig("/shared", conflict="manual"),
     "pages": EntityConfig("/pages", page_size=10),
 }
-Settings = dict[str, object]
+Settings = dict[str, Any]
 
 
 def made(settings: Settings) -> SyncEngine:
@@ -40,13 +43,13 @@ def push_one(engine: SyncEngine, number: int, slot: object, pad: str = "") -> No
         engine.push("events", {"id": f"e{number}", **field})
     else:
         key = f"n{slot}-{number % 5}"
-        operation = "create" if engine.get("notes", key) is None else "update"
+        operation: OperationName = "create" if engine.get("notes", key) is None else "update"
         engine.push("notes", {"id": key, **field}, operation)
 
 
-def push(settings: Settings, told: str, first: int, slot: str, threads: int = 2) -> None:
+def push(settings: Settings, reported: str, first: int, slot: str, threads: int = 2) -> None:
     """Pushes, each thread to its own records, and delivers if it is to, until it is killed."""
-    tell = teller(told)
+    tell = teller(reported)
     engine = made(settings)
     room = threading.Event()
 
@@ -64,9 +67,9 @@ def push(settings: Settings, told: str, first: int, slot: str, threads: int = 2)
     go(first, f"{slot}.0")
 
 
-def checkpoint(settings: Settings, told: str, first: int, slot: str, seed: int) -> None:
+def checkpoint(settings: Settings, reported: str, first: int, slot: str, seed: int) -> None:
     """Big pushes and closed engines, so that the log is written back all the time."""
-    tell = teller(told)
+    tell = teller(reported)
     chance = random.Random(seed)
     number = first
     while True:
@@ -78,9 +81,9 @@ def checkpoint(settings: Settings, told: str, first: int, slot: str, seed: int) 
         engine.close()
 
 
-def audit(settings: Settings, told: str) -> None:
+def audit(settings: Settings, reported: str) -> None:
     """Tells what is queued, and takes it all back."""
-    tell = teller(told)
+    tell = teller(reported)
     engine = made({**settings, "auto_flush": False})
     for item in engine.queue():
         tell([name for name in item.data if name[0] == "f"])
@@ -88,9 +91,9 @@ def audit(settings: Settings, told: str) -> None:
     engine.close()
 
 
-def pull(settings: Settings, told: str, first: int, slot: str) -> None:
+def pull(settings: Settings, reported: str, first: int, slot: str) -> None:
     """Pulls page by page, over and over, and pushes in between."""
-    tell = teller(told)
+    tell = teller(reported)
     engine = made(settings)
     number = first
     while True:
@@ -100,9 +103,9 @@ def pull(settings: Settings, told: str, first: int, slot: str) -> None:
         number += 1
 
 
-def view(settings: Settings, told: str) -> None:
+def view(settings: Settings, reported: str) -> None:
     """Pulls once and tells all that is known then."""
-    tell = teller(told)
+    tell = teller(reported)
     engine = made({**settings, "auto_flush": False})
     result = engine.pull("pages", timeout=BOUND_S)
     tell(result.success)
@@ -115,15 +118,15 @@ def settle(engine: SyncEngine, choose: Callable[[], float]) -> int:
     """Settles what is parked, so that no edit is given up; returns how many."""
     count = 0
     for conflict in list(engine.conflicts()):
-        whole = {**(conflict.remote or {}), **conflict.local}
+        whole = {**(conflict.remote or {}), **present(conflict.local)}
         engine.resolve(conflict, "local" if choose() < 0.5 else whole)
         count += 1
     return count
 
 
-def resolve(settings: Settings, told: str, first: int, keys: list[str], seed: int) -> None:
+def resolve(settings: Settings, reported: str, first: int, keys: list[str], seed: int) -> None:
     """Edits what others edit too, and settles the conflicts."""
-    tell = teller(told)
+    tell = teller(reported)
     chance = random.Random(seed)
     engine = made(settings)
     number = first
@@ -138,12 +141,12 @@ def resolve(settings: Settings, told: str, first: int, keys: list[str], seed: in
         engine.pull("shared")
 
 
-def drain(settings: Settings, told: str, pause_s: float = 0.0) -> None:
+def drain(settings: Settings, reported: str, pause_s: float = 0.0) -> None:
     """Delivers what is queued and settles what is parked; tells how that went.
 
     ``pause_s`` is what the server may have asked for, which a flush does not wait out.
     """
-    tell = teller(told)
+    tell = teller(reported)
     engine = made({**settings, "auto_flush": True})
     engine.start()
     result = engine.flush(timeout=BOUND_S)

@@ -9,7 +9,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from bytelyst_sync import EntityConfig, SyncEngine, SyncError, create_sync_engine
+from bytelyst_sync import EntityConfig, RecordChange, SyncEngine, SyncError, create_sync_engine
+from bytelyst_sync.model import OperationName
 from bytelyst_sync.testing import ManualClock
 from tests.torture.harness import Trial, check, scenario
 from tests.torture.process_work import descriptors
@@ -21,6 +22,8 @@ WARM = 18
 MINUTE_S, HOUR_S = 60, 3600
 STEP_S = 15
 LOOKS = 9
+RATE = 0.03
+"""Of requests that meet a fault."""
 MOST_GROWTH_MB = 2.0
 """Of memory: what an allocator may hold back. A leak of one small object a cycle is more."""
 MOST_OBJECTS = 300
@@ -140,10 +143,15 @@ class Lives:
             engine.push("unknown", {"id": "x"})
 
     def _listens(self, engine: SyncEngine) -> None:
-        heard: list[object] = []
-        engine.on_status_change(heard.append)
-        engine.on_change(lambda change: (heard.append(change), engine.status))
-        engine.on_failure(heard.append)()
+        received: list[object] = []
+        engine.on_status_change(received.append)
+
+        def hear(change: RecordChange) -> None:
+            received.append(change)
+            _ = engine.status
+
+        engine.on_change(hear)
+        engine.on_failure(received.append)()
         self._delivers(engine)
 
     def _iterates(self, engine: SyncEngine) -> None:
@@ -166,6 +174,7 @@ def engines_leave_nothing(trial: Trial) -> dict[str, object]:
             lives.live()
         files, tasks = descriptors(), threads()
         alive = engines_alive()
+        began, known = 0.0, 0
         for number in range(count):
             if number == count // 3:
                 began, known = memory_mb(), objects()
@@ -203,8 +212,6 @@ class Day:
         self.clock = ManualClock()
         self.path = trial.folder / "queue.db"
         self.changes = self.outages = self.cycles = 0
-        self.samples: list[tuple[int, float]] = []
-        """Objects and megabytes, every five minutes."""
         self.engine = create_sync_engine(
             base_url=f"http://127.0.0.1:{wire.port}",
             entities={
@@ -239,18 +246,28 @@ class Day:
                 self._edit()
             self.clock.advance(STEP_S)
             self.engine.flush(timeout=BOUND_S)
-            if cycle % 20 == 0:
-                self.samples.append((objects(), memory_mb()))
 
-    def least(self, samples: list[tuple[int, float]]) -> tuple[int, float]:
-        """Of so many looks: a connection, or an error that was the last, is there now and then."""
-        return min(each for each, _ in samples), min(each for _, each in samples)
+    def at_rest(self) -> tuple[int, float]:
+        """Objects and megabytes when all is sent and pulled: what is on its way takes some, too.
+
+        The least of several looks: a connection, or the last error, is there now and then.
+        """
+        self.wire.ask("rate", 0.0)
+        self.clock.advance(HOUR_S)
+        looks = []
+        for _ in range(LOOKS):
+            result = self.engine.full_sync(timeout=BOUND_S)
+            check(result.remaining == 0, f"all is sent: {result}, {self.engine.status}")
+            self.clock.advance(STEP_S)
+            looks.append((objects(), memory_mb()))
+        self.wire.ask("rate", RATE)
+        return min(each for each, _ in looks), min(each for _, each in looks)
 
     def _edit(self) -> None:
         """A person at work, once a minute; another one elsewhere, now and then."""
         engine, key = self.engine, str(self.chance.randrange(40))
         engine.push("events", {"n": self.cycles})
-        operation = "create" if engine.get("notes", key) is None else "update"
+        operation: OperationName = "create" if engine.get("notes", key) is None else "update"
         engine.push("notes", {"id": key, "n": self.cycles}, operation)
         if self.chance.random() < 0.1:
             engine.delete("notes", key)
@@ -263,22 +280,19 @@ class Day:
 @scenario("leaks", "a day's worth of cycles leaves memory and the file flat", missing=no_proc)
 def a_day_of_cycles(trial: Trial) -> dict[str, object]:
     """With edits, pulls, probes, conflicts, outages and faults; the first hours are its warming."""
-    warm, hours = trial.rounds(1, 6), trial.rounds(1, 18)
-    with Wire(seed=trial.seed, rate=0.03, stall_s=0.4) as wire:
+    warm, hours = trial.rounds(3, 6), trial.rounds(1, 18)
+    with Wire(seed=trial.seed, rate=RATE, stall_s=0.4) as wire:
         day = Day(trial, wire)
         with day.engine as engine:
             day.live(warm)
             size = day.path.stat().st_size
-            count, memory = day.least(day.samples[-LOOKS:])
+            count, memory = day.at_rest()
             day.live(hours)
-            now, then = day.least(day.samples[-LOOKS:])
+            now, then = day.at_rest()
             grown, more = then - memory, now - count
             file_grown = day.path.stat().st_size - size
             stats = engine.stats()
-            wire.ask("rate", 0.0)
-            day.clock.advance(HOUR_S)
-            check(engine.flush(timeout=BOUND_S).remaining == 0, f"all is sent: {engine.status}")
-    figures = {
+    figures: dict[str, object] = {
         "hours": warm + hours,
         "cycles": day.cycles,
         "requests": stats.requests,

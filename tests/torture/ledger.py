@@ -31,7 +31,7 @@ def applied_once(journal: Iterable[Effect], acknowledged: Iterable[int]) -> int:
 
     Returns how many were applied: also pushes that were killed before they returned.
     """
-    arrived = defaultdict(list)
+    arrived: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     for effect in journal:
         if effect.by == "http":
             # those of one edit came together: their order is that of the pushes
@@ -61,18 +61,18 @@ def examined(path: Path, scratch: Path) -> dict[str, int]:
             return {"wal": 0, "sending": 0}
         for suffix in ("", "-wal"):
             if (beside := path.with_name(path.name + suffix)).exists():
-                shutil.copyfile(beside, copy.with_name(copy.name + suffix))
+                shutil.copy(beside, copy.with_name(copy.name + suffix))
     finally:
         os.close(lock)
     log = copy.with_name(copy.name + "-wal")
     found = {"wal": log.stat().st_size if log.exists() else 0, "sending": 0}
     connection = sqlite3.connect(copy)
     try:
-        said = [row[0] for row in connection.execute("PRAGMA integrity_check")]
+        message = [row[0] for row in connection.execute("PRAGMA integrity_check")]
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     finally:
         connection.close()
-    check(said == ["ok"], f"the database is sound after a kill: {said[:5]}")
+    check(message == ["ok"], f"the database is sound after a kill: {message[:5]}")
     if tables:
         storage = SQLiteStorage(copy)
         found["sending"] = storage.read(lambda tx: tx.count(ITEMS, Lane.SENDING))

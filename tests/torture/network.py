@@ -3,10 +3,11 @@
 import socket
 import threading
 import time
+from typing import Any
 from unittest import mock
 
 from bytelyst_sync import Dialect, SyncEngine, create_sync_engine
-from bytelyst_sync.batch import BatchFormat
+from bytelyst_sync.config.batch_format import BatchFormat
 from tests.torture.faults import names_that_fail
 from tests.torture.harness import Trial, check, scenario
 from tests.torture.traffic import ENTITIES, Traffic
@@ -23,10 +24,10 @@ PROMISE = "through a 30 % fault rate every change comes once, in its record's or
 class Tokens:
     """Another bearer token each time one is asked for."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.given = 0
 
-    def __call__(self):
+    def __call__(self) -> str:
         self.given += 1
         return f"token-{self.given}"
 
@@ -34,7 +35,7 @@ class Tokens:
 class Storming:
     """One engine on one wire in the storm, and what is done to the network meanwhile."""
 
-    def __init__(self, trial: Trial, wire: Wire, **settings):
+    def __init__(self, trial: Trial, wire: Wire, **settings: Any) -> None:
         self.rng = trial.random
         self.wire = wire
         self.up = threading.Event()
@@ -58,11 +59,11 @@ class Storming:
             **settings,
         )
 
-    def reachable(self):
+    def reachable(self) -> bool:
         """For the watchdog."""
         return self.up.is_set()
 
-    def trouble(self):
+    def trouble(self) -> str:
         """Something that is not done to one request but to all."""
         kind = self.rng.choice(("refuse", "names", "cut", "pull", "pull"))
         if kind == "pull":
@@ -77,33 +78,35 @@ class Storming:
             self.wire.ask("refuse" if kind == "refuse" else "cut")
         return kind
 
-    def clear_up(self, kind):
+    def clear_up(self, kind: str) -> None:
         """The end of an outage."""
         if kind == "refuse":
             self.wire.ask("admit")
         self.names_fail = False
         self.up.set()
 
-    def drain(self, within_s):
-        """Until nothing is queued or failed; what the server refused is sent again, as a person
-        would have it.
+    def drain(self, within_s: float) -> None:
+        """Until nothing is queued or failed. A person sends again what the server refused, and by
+        their ids also creates whose answer nobody could understand: the keys make it safe.
         """
         deadline = time.monotonic() + within_s
-        pace = threading.Event()
+        pause = threading.Event()
         while True:
             failed = list(self.engine.failed())
             self.failed += len(failed)
             if failed:
-                self.engine.reprocess_failed()
+                self.engine.reprocess_failed([item.id for item in failed])
             elif not self.engine.queue_length:
                 return
             self.engine.flush(timeout=1.0)
             left = self.engine.queue_length
             check(time.monotonic() < deadline, f"{left} left after {within_s:.0f} s")
-            pace.wait(0.01)
+            pause.wait(0.01)
 
 
-def storm(trial: Trial, *, wire_settings=None, **settings):
+def storm(
+    trial: Trial, *, wire_settings: dict[str, object] | None = None, **settings: Any
+) -> dict[str, object]:
     """The whole trial."""
     operations = trial.rounds(300, 10_000)
     given = {"seed": trial.seed, "rate": FAULT_RATE, "stall_s": READ_TIMEOUT_S + 0.2}
@@ -133,7 +136,7 @@ def storm(trial: Trial, *, wire_settings=None, **settings):
             check(not settled, f"{len(settled)} conflict(s), and there is nobody else to be in one")
             applied = traffic.check_once_and_in_order(wire.ask("journal"))
             wire.ask("rate", 0.0)
-            check(engine.pull(timeout=20).success, "a pull in fine weather succeeds")
+            check(engine.pull(timeout=20).success, "a pull without faults succeeds")
             for name in ENTITIES:
                 records = wire.ask("records", name)
                 traffic.check_server(name, records)
@@ -144,11 +147,18 @@ def storm(trial: Trial, *, wire_settings=None, **settings):
     return figures(storming, traffic, tallies, applied, took, dog)
 
 
-def figures(storming, traffic, tallies, applied, took, dog):
+def figures(
+    storming: Storming,
+    traffic: Traffic,
+    tallies: dict[str, Any],
+    applied: int,
+    took: float,
+    dog: Watchdog,
+) -> dict[str, object]:
     """For the table."""
     faults = tallies["faults"]
     met = sum(faults.values())
-    told = {
+    reported = {
         "operations": traffic.operations,
         "applied": applied,
         "requests": tallies["requests"],
@@ -162,9 +172,9 @@ def figures(storming, traffic, tallies, applied, took, dog):
     }
     if tallies["batches"]:
         per_batch = tallies["in batches"] / tallies["batches"]
-        told["batches"] = f"{tallies['batches']} of {per_batch:.1f} on average"
-        told["faults within batches"] = tallies["part faults"]
-    return told
+        reported["batches"] = f"{tallies['batches']} of {per_batch:.1f} on average"
+        reported["faults within batches"] = tallies["part faults"]
+    return reported
 
 
 @scenario("network", PROMISE)

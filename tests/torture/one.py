@@ -1,8 +1,7 @@
 """One run of one scenario, in this process.
 
-``python -m tests.torture.one MODULE NAME SEED short|full LIMIT_S FOLDER OUTCOME``: what came of it
-is written to the file OUTCOME as JSON. A run over its limit says where each thread stands, and
-ends.
+``python -m tests.torture.one MODULE NAME SEED short|full LIMIT_S FOLDER OUTCOME`` writes its result
+to the file OUTCOME as JSON. A run over its limit prints the stack of each thread and ends.
 """
 
 import faulthandler
@@ -18,7 +17,7 @@ from tests.torture.harness import SCENARIOS, BrokenPromise, Trial
 
 def main(arguments: list[str]) -> None:
     """Reads the arguments."""
-    module, name, seed, form, limit_s, folder, told = arguments
+    module, name, seed, form, limit_s, folder, result = arguments
     faulthandler.enable()
     faulthandler.dump_traceback_later(float(limit_s), exit=True)
     trial = Trial(int(seed), form == "short", Path(folder), random.Random(int(seed)))
@@ -27,13 +26,13 @@ def main(arguments: list[str]) -> None:
         outcome = {"verdict": "ok", "figures": SCENARIOS[name].run(trial)}
     except BrokenPromise as broken:
         traceback.print_exc()
-        outcome = {"verdict": "broken", "said": str(broken)}
+        outcome = {"verdict": "broken", "reason": str(broken)}
     except Exception as error:  # noqa: BLE001 - whatever it is, the promise is not shown to hold
         traceback.print_exc()
-        outcome = {"verdict": "broken", "said": f"{type(error).__name__}: {error}"}
-    temporary = Path(told).with_suffix(".part")
+        outcome = {"verdict": "broken", "reason": f"{type(error).__name__}: {error}"}
+    temporary = Path(result).with_suffix(".part")
     temporary.write_text(json.dumps(outcome, default=str))
-    temporary.rename(told)
+    temporary.rename(result)
 
 
 if __name__ == "__main__":

@@ -10,14 +10,17 @@ from tests.torture.mounts import needs_root, private
 from tests.torture.power_loss import Life, Run, engine_on
 
 QUEUED = 300
-HEADER = b"\xff" * 100
+HEADER_BYTES = 100
+"""SQLite's header, which says that the file is a store: it stays as it is."""
+DAMAGE = b"\xff" * 100
 
 
 def damaged(folder: Path, *, crashed: bool) -> list[Path]:
-    """The files of a queue of ``QUEUED`` items whose header is lost; with a WAL, if it crashed."""
+    """A queue of ``QUEUED`` items, damaged after its header; with a WAL, if it crashed."""
     folder.mkdir()
     left = folder / "left"
     left.mkdir()
+    files: list[Path | str] = []
     with engine_on(folder / "queue.db") as engine:
         for number in range(1, QUEUED + 1):
             engine.push("events", {"id": str(-number), "text": "x" * 500})
@@ -26,7 +29,8 @@ def damaged(folder: Path, *, crashed: bool) -> list[Path]:
     if not crashed:
         files = [shutil.copy(folder / "queue.db", left)]
     with Path(files[0]).open("r+b") as file:
-        file.write(HEADER)
+        file.seek(HEADER_BYTES)
+        file.write(DAMAGE)
     return [Path(file) for file in files]
 
 

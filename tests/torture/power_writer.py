@@ -8,13 +8,15 @@ import os
 import random
 import sys
 import threading
+from typing import Any
 
-from bytelyst_sync import EntityConfig, create_sync_engine
+from bytelyst_sync import EntityConfig, SyncEngine, create_sync_engine
+from bytelyst_sync.storage.lmdb import format as lmdb_format
 
 ENTITIES = {"events": EntityConfig("/events", dedup="none")}
 
 
-def push_for_ever(engine, number, step):
+def push_for_ever(engine: SyncEngine, number: int, step: int) -> None:
     """Every event is told of once its push has returned."""
     chance = random.Random(number)
     while True:
@@ -24,9 +26,12 @@ def push_for_ever(engine, number, step):
         number += step
 
 
-def main():
+def main() -> None:
     """Reads the arguments."""
-    url, path, threads, durability, deliver = sys.argv[1:]
+    url, path, threads, _, deliver = sys.argv[1:]
+    durability: Any = sys.argv[4]
+    # who opens the file after the power loss is of another boot
+    lmdb_format.BOOT += 1  # type: ignore[attr-defined]  # it imports that
     engine = create_sync_engine(
         base_url=url,
         entities=ENTITIES,

@@ -1,5 +1,7 @@
 """A web server with several processes, gunicorn, and people who use it."""
 
+from __future__ import annotations
+
 import http.client
 import os
 import random
@@ -10,8 +12,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.torture.harness import check
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Gunicorn", "Visitor"]
 
@@ -21,7 +27,9 @@ BOUND_S = 20.0
 class Gunicorn:
     """The application of ``wsgi.py``, served by several processes; a context manager."""
 
-    def __init__(self, url: str, queue: Path, log: Path, *, preload: bool, workers: int = 3):
+    def __init__(
+        self, url: str, queue: Path, log: Path, *, preload: bool, workers: int = 3
+    ) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self._socket.getsockname()[1]
         descriptor = self._socket.fileno()
@@ -41,7 +49,7 @@ class Gunicorn:
             stderr=self._log,
         )
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,13 +1,21 @@
 """Files of a store: nobody else's to read, and never written through a link that waits for them."""
 
+from __future__ import annotations
+
 import os
+import random
 import stat
 import threading
 from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bytelyst_sync import EntityConfig, SyncError
 from tests.torture.harness import Trial, check, scenario
 from tests.torture.recorder import Recorder, engine_at
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 VICTIM = b"somebody else's file, that nothing here may touch\n" * 40
 SIDECARS = ("-wal", "-shm", "-journal", ".lock", ".deliver")
@@ -17,27 +25,27 @@ STEPS = ("begin", "go on", "damaged header", "damaged page", "cut off", "replace
 class Sentry:
     """Looks at a folder's modes again and again until it is closed."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._ended = threading.Event()
         self.looks = 0
-        self.names = set()
-        self.open_to_others = set()
+        self.names: set[str] = set()
+        self.open_to_others: set[str] = set()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._ended.set()
         self._thread.join(10)
 
-    def _run(self):
+    def _run(self) -> None:
         while not self._ended.wait(0.0005):
             self.look()
 
-    def look(self):
+    def look(self) -> None:
         """One look."""
         self.looks += 1
         with suppress(FileNotFoundError), os.scandir(self._folder) as entries:
@@ -49,7 +57,7 @@ class Sentry:
                         self.open_to_others.add(f"{entry.name} {mode:o}")
 
 
-def _damage(path, step, rng):
+def _damage(path: Path, step: str, rng: random.Random) -> None:
     """What may happen to a file while nobody has it open."""
     content = bytearray(path.read_bytes())
     if step == "damaged header":
@@ -66,7 +74,7 @@ def _damage(path, step, rng):
     path.write_bytes(bytes(content))
 
 
-def _live(server, path, number):
+def _live(server: Recorder, path: Path, number: int | str) -> bool:
     """An engine's life on this file; whether it could."""
     try:
         with engine_at(server.url, {"notes": EntityConfig("/notes")}, storage=path) as engine:
@@ -128,17 +136,19 @@ def planted_links(trial: Trial) -> dict[str, object]:
                     path.with_name(path.name + suffix).symlink_to(victim)
                     lives += 1
                     refused += not _live(server, path, "after")
-                    said = f"{suffix}, {'damaged' if damaged else 'sound'}"
-                    check(victim.exists() == exists, f"{said}: the link's target was made")
+                    message = f"{suffix}, {'damaged' if damaged else 'sound'}"
+                    check(victim.exists() == exists, f"{message}: the link's target was made")
                     if exists:
                         mode = stat.S_IMODE(victim.stat().st_mode)
-                        check(victim.read_bytes() == VICTIM, f"{said}: the target was written to")
-                        check(mode == 0o640, f"{said}: the target's mode is {mode:o}")
+                        check(
+                            victim.read_bytes() == VICTIM, f"{message}: the target was written to"
+                        )
+                        check(mode == 0o640, f"{message}: the target's mode is {mode:o}")
         _link_to_the_store(trial, server)
     return {"links": lives, "refused": refused, "store behind a link": "lives beside its target"}
 
 
-def _link_to_the_store(trial, server):
+def _link_to_the_store(trial: Trial, server: Recorder) -> None:
     """A path that is itself a link is the owner's wish: one store, at the link's target."""
     real, linked = trial.folder / "real", trial.folder / "linked"
     real.mkdir()

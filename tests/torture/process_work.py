@@ -14,10 +14,11 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from bytelyst_sync import SyncEngine
+from tests.torture.fork_server import teller
 from tests.torture.kill_work import BOUND_S, Settings, made, push_one
-from tests.torture.nursery import teller
 
 ENDS_S = 20.0
 """Longer than any forked child needs."""
@@ -25,9 +26,11 @@ ENOUGH_QUEUED = 300
 Tell = Callable[[object], None]
 
 
-def push_some(settings: Settings, told: str, first: int, slot: str, threads: int, each: int):
+def push_some(
+    settings: Settings, reported: str, first: int, slot: str, threads: int, each: int
+) -> None:
     """Several threads push so many times; tells of each push, and how long the longest took."""
-    tell = teller(told)
+    tell = teller(reported)
     engine = made(settings)
     room = threading.Event()
     slowest = [0.0] * threads
@@ -51,16 +54,18 @@ def push_some(settings: Settings, told: str, first: int, slot: str, threads: int
     engine.close()
 
 
-def deliver(settings: Settings, told: str) -> None:
+def deliver(settings: Settings, reported: str) -> None:
     """Delivers until it is killed."""
-    made(settings).start()
-    teller(told)("started")
+    engine = made(settings)
+    engine.start()
+    teller(reported)("started")
     threading.Event().wait()
+    engine.close()
 
 
-def push_now_and_then(settings: Settings, told: str, first: int, slot: str, most: int) -> None:
+def push_now_and_then(settings: Settings, reported: str, first: int, slot: str, most: int) -> None:
     """Pushes as long as it lives; hardly anything ever waits."""
-    tell = teller(told)
+    tell = teller(reported)
     engine = made(settings)
     room = threading.Event()
     number = first
@@ -99,14 +104,14 @@ def watch_sockets(tell: Tell) -> None:
     inherited = open_sockets()
     real = http.client.HTTPConnection.send
 
-    def send(self: http.client.HTTPConnection, data: object) -> None:
+    def send(self: http.client.HTTPConnection, data: Any) -> None:
         if self.sock is not None:
             name = str(Path(f"/proc/self/fd/{self.sock.fileno()}").readlink())
             if name in inherited:
                 tell({"touched": name})
         real(self, data)
 
-    http.client.HTTPConnection.send = send
+    http.client.HTTPConnection.send = send  # type: ignore[method-assign]  # around the original
 
 
 def child_of_a_fork(engine: SyncEngine, tell: Tell, path: str, number: int, kind: str) -> None:
@@ -152,11 +157,11 @@ def check_flushed(engine: SyncEngine) -> None:
 KINDS = ("flush", "flush", "exit", "close", "grandchild", "nothing", "leave")
 
 
-def forks(settings: Settings, told: str, first: int, count: int, seed: int) -> None:
+def forks(settings: Settings, reported: str, first: int, count: int, seed: int) -> None:
     """Forks again and again amid threads that push, flush, read and pull."""
     # Python 3.12 warns of what is tried here
     warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
-    tell = teller(told)
+    tell = teller(reported)
     chance = random.Random(seed)
     engine = made(settings)
     stop = threading.Event()
@@ -203,9 +208,9 @@ def forks(settings: Settings, told: str, first: int, count: int, seed: int) -> N
     engine.close()
 
 
-def family(settings: Settings, told: str, first: int, children: int, depth: int) -> None:
+def family(settings: Settings, reported: str, first: int, children: int, depth: int) -> None:
     """An engine that is made here and first used in children, and theirs, all at once."""
-    tell = teller(told)
+    tell = teller(reported)
     engine = made(settings)
     _branch(engine, tell, first, children, depth)
     push_one(engine, first, "parent")
@@ -245,38 +250,38 @@ _mine: dict[str, SyncEngine] = {}
 """Each process's engine, by where it tells."""
 
 
-def begin_in_pool(settings: Settings, told: str) -> None:
+def begin_in_pool(settings: Settings, reported: str) -> None:
     """At the start of each of a pool's processes; under ``fork`` the parent's engine is there."""
-    _mine.setdefault(told, made(settings))
+    _mine.setdefault(reported, made(settings))
 
 
 def task(number: int) -> int:
     """One push in a pool's process, sometimes with a flush."""
-    [(told, engine)] = _mine.items()
+    [(reported, engine)] = _mine.items()
     push_one(engine, number, f"pool{number}")
-    teller_once(told, number)
+    teller_once(reported, number)
     if number % 5 == 0:
         check_flushed(engine)
     return os.getpid()
 
 
-def teller_once(told: str, number: int) -> None:
+def teller_once(reported: str, number: int) -> None:
     """Tells one thing."""
-    with Path(told).open("ab", buffering=0) as file:
+    with Path(reported).open("ab", buffering=0) as file:
         file.write(b"%d\n" % number)
 
 
-def pools(settings: Settings, told: str, first: int, method: str, count: int) -> None:
+def pools(settings: Settings, reported: str, first: int, method: str, count: int) -> None:
     """Pools whose processes are replaced all the time, while this one pushes and delivers."""
     warnings.filterwarnings("ignore", ".*multi-threaded", DeprecationWarning)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    tell = teller(told)
-    engine = _mine[told] = made(settings)
+    tell = teller(reported)
+    engine = _mine[reported] = made(settings)
     push_one(engine, first, "before")
     tell(first)
     check_flushed(engine)
     context = multiprocessing.get_context(method)
-    with context.Pool(3, begin_in_pool, (settings, told), maxtasksperchild=4) as pool:
+    with context.Pool(3, begin_in_pool, (settings, reported), maxtasksperchild=4) as pool:
         results = pool.map_async(task, range(first + 1, first + 1 + count), chunksize=1)
         number = first + 500_000
         while not results.ready():

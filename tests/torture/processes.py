@@ -5,15 +5,17 @@ import signal
 import threading
 import time
 from collections import Counter
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from bytelyst_sync.testing import SyncServer
 from tests.torture import process_work as work
-from tests.torture.harness import Stopwatch, check, scenario
+from tests.torture.fork_server import ForkServer, read_lines
+from tests.torture.harness import Stopwatch, Trial, check, scenario
 from tests.torture.kill import NUMBERS, Hunt
 from tests.torture.ledger import applied_once
-from tests.torture.nursery import Nursery, read_lines
 from tests.torture.prefork import BOUND_S, Gunicorn, Visitor
 
 A_SECOND = 1.0
@@ -23,25 +25,25 @@ PROCESSES, THREADS = 8, 4
 
 
 @scenario("processes", "eight processes push while the one that delivers is killed again and again")
-def deliverer_killed(trial):
+def deliverer_killed(trial: Trial) -> dict[str, object]:
     each = trial.rounds(20, 150)
-    with Nursery() as nursery, SyncServer() as server:
-        hunt = Hunt(trial, nursery, server.url)
+    with ForkServer() as fork_server, SyncServer() as server:
+        hunt = Hunt(trial, fork_server, server.url)
         began = time.monotonic()
         pushers = [
             hunt.begin(work.push_some, hunt.first, f"p{slot}", THREADS, each, auto_flush=False)
             for slot in range(PROCESSES)
         ]
         wanted = PROCESSES * THREADS * each
-        while sum(len(read_lines(told)) for _, told in pushers) < wanted + PROCESSES:
+        while sum(len(read_lines(reported)) for _, reported in pushers) < wanted + PROCESSES:
             deliverer = hunt.begin(work.deliver, workers=hunt.chance.choice([1, 3]))
             hunt.wait(0.8)
             hunt.end(*deliverer)
         took = time.monotonic() - began
         slowest = 0.0
-        for pid, told in pushers:
-            check(nursery.reap(pid) == 0, "a process that pushes ends well")
-            *numbers, last = read_lines(told)
+        for pid, reported in pushers:
+            check(fork_server.reap(pid) == 0, "a process that pushes ends well")
+            *numbers, last = read_lines(reported)
             hunt.acknowledged |= set(numbers)
             slowest = max(slowest, last["slowest"])
         check(len(hunt.acknowledged) == wanted, "every push returned")
@@ -54,9 +56,9 @@ def deliverer_killed(trial):
 
 
 @scenario("processes", "when the deliverer is killed, another one sends within a second")
-def right_taken_over(trial):
-    with Nursery() as nursery, SyncServer(latency_s=0.004) as server:
-        hunt = Hunt(trial, nursery, server.url)
+def right_taken_over(trial: Trial) -> dict[str, object]:
+    with ForkServer() as fork_server, SyncServer(latency_s=0.004) as server:
+        hunt = Hunt(trial, fork_server, server.url)
 
         def begin(slot: int) -> tuple[int, Path]:
             return hunt.begin(work.deliver, headers={"X-Slot": str(slot)})
@@ -68,9 +70,8 @@ def right_taken_over(trial):
         times = []
         for number in range(trial.rounds(5, 30)):
             seen = len(server.requests)
-            check(
-                server.wait_for(lambda seen=seen: len(server.requests) > seen + 5, 5.0), "it sends"
-            )
+            more = partial(lambda least: len(server.requests) > least, seen + 5)
+            check(server.wait_for(more, 5.0), "it sends")
             holder = server.requests[-1].headers["x-slot"]
             old = slots[int(holder)]
 
@@ -97,9 +98,9 @@ def right_taken_over(trial):
 
 
 @scenario("processes", "a push in any process wakes the one that delivers within a second")
-def push_wakes_deliverer(trial):
-    with Nursery() as nursery, SyncServer() as server:
-        hunt = Hunt(trial, nursery, server.url)
+def push_wakes_deliverer(trial: Trial) -> dict[str, object]:
+    with ForkServer() as fork_server, SyncServer() as server:
+        hunt = Hunt(trial, fork_server, server.url)
         waiting = [hunt.begin(work.deliver) for _ in range(3)]
         pusher = hunt.begin(work.push_now_and_then, hunt.first, "p", 0, auto_flush=False)
         rounds = trial.rounds(8, 60)
@@ -118,9 +119,9 @@ def push_wakes_deliverer(trial):
         return {"pushes": len(moments), "median s": times[len(times) // 2], "slowest s": times[-1]}
 
 
-def told_by_name(lines: list[object]) -> dict[str, list[object]]:
+def lines_by_name(lines: list[Any]) -> dict[str, list[Any]]:
     """What a process told, other than numbers."""
-    found: dict[str, list[object]] = {}
+    found: dict[str, list[Any]] = {}
     for line in lines:
         if isinstance(line, dict):
             for name, value in line.items():
@@ -129,30 +130,34 @@ def told_by_name(lines: list[object]) -> dict[str, list[object]]:
 
 
 @scenario("processes", "forks of every kind amid busy threads: each process delivers its own, once")
-def forks_amid_threads(trial):
-    with Nursery() as nursery, SyncServer() as server:
-        hunt = Hunt(trial, nursery, server.url, workers=2, exit_timeout=1.0)
+def forks_amid_threads(trial: Trial) -> dict[str, object]:
+    with ForkServer() as fork_server, SyncServer() as server:
+        hunt = Hunt(trial, fork_server, server.url, workers=2, exit_timeout=1.0)
         server.put("pages", {"id": "p"})
         count = trial.rounds(20, 100)
         seed = hunt.chance.randrange(10**6)
         lines = hunt.ask(work.forks, hunt.first, count, seed)
         hunt.acknowledged = {line for line in lines if isinstance(line, int)}
-        told = told_by_name(lines)
-        ended = told["ended"][0]
+        reported = lines_by_name(lines)
+        ended = reported["ended"][0]
         bad = Counter(f"{kind}: {status}" for kind, status in ended if status != 0)
         check(not bad, f"every child ends well: {dict(bad)}")
         check(
-            "touched" not in told, f"no connection of the parent's is used: {told.get('touched')}"
+            "touched" not in reported,
+            f"no connection of the parent's is used: {reported.get('touched')}",
         )
-        check(not any(told["inherited"]), f"no file of the store is inherited: {told['inherited']}")
-        check(told["left"] == [0], "the parent goes on delivering")
+        check(
+            not any(reported["inherited"]),
+            f"no file of the store is inherited: {reported['inherited']}",
+        )
+        check(reported["left"] == [0], "the parent goes on delivering")
         hunt.drain()
         return {
-            "forks": len(told["inherited"]),
+            "forks": len(reported["inherited"]),
             "from a thread": "half",
             "acknowledged": len(hunt.acknowledged),
             "applied": applied_once(server.journal, hunt.acknowledged),
-            "slowest fork s": max(told["fork"]),
+            "slowest fork s": max(reported["fork"]),
             "connections touched": 0,
             "files inherited": 0,
         }
@@ -161,9 +166,9 @@ def forks_amid_threads(trial):
 @scenario(
     "processes", "an engine that is first used in a child, or in a grandchild, delivers there"
 )
-def first_use_in_a_child(trial):
-    with Nursery() as nursery, SyncServer() as server:
-        hunt = Hunt(trial, nursery, server.url)
+def first_use_in_a_child(trial: Trial) -> dict[str, object]:
+    with ForkServer() as fork_server, SyncServer() as server:
+        hunt = Hunt(trial, fork_server, server.url)
         born = 0
         rounds = trial.rounds(4, 40)
         for number in range(rounds):
@@ -172,9 +177,9 @@ def first_use_in_a_child(trial):
             children, depth = hunt.chance.choice([(1, 1), (4, 1), (2, 2), (1, 4), (3, 2)])
             lines = hunt.ask(work.family, hunt.first, children, depth)
             hunt.acknowledged |= {line for line in lines if isinstance(line, int)}
-            told = told_by_name(lines)
-            born += sum(told["born"])
-            check(told["left"] == [0], "nothing is left when all of them ended")
+            reported = lines_by_name(lines)
+            born += sum(reported["born"])
+            check(reported["left"] == [0], "nothing is left when all of them ended")
         check(len(hunt.acknowledged) == born + rounds, "every push returned")
         hunt.drain()
         return {
@@ -186,10 +191,10 @@ def first_use_in_a_child(trial):
 
 
 @scenario("processes", "pools of multiprocessing, forked and spawned, lose and double nothing")
-def pools(trial):
-    with Nursery() as nursery, SyncServer() as server:
-        hunt = Hunt(trial, nursery, server.url)
-        processes = Counter()
+def pools(trial: Trial) -> dict[str, object]:
+    with ForkServer() as fork_server, SyncServer() as server:
+        hunt = Hunt(trial, fork_server, server.url)
+        processes: Counter[str] = Counter()
         for method, count in (
             ("fork", trial.rounds(30, 250)),
             ("spawn", trial.rounds(6, 40)),
@@ -199,9 +204,9 @@ def pools(trial):
                 continue
             lines = hunt.ask(work.pools, hunt.first, method, count)
             hunt.acknowledged |= {line for line in lines if isinstance(line, int)}
-            told = told_by_name(lines)
-            check(told["left"] == [0], "the parent goes on delivering")
-            processes[method] = told["processes"][0]
+            reported = lines_by_name(lines)
+            check(reported["left"] == [0], "the parent goes on delivering")
+            processes[method] = reported["processes"][0]
         hunt.drain()
         return {
             **{f"processes by {method}": count for method, count in processes.items()},
@@ -210,10 +215,10 @@ def pools(trial):
         }
 
 
-def visited(trial, *, preload: bool) -> dict[str, object]:
+def visited(trial: Trial, *, preload: bool) -> dict[str, object]:
     """A web server is visited while its processes are killed and replaced."""
-    with Nursery() as nursery, SyncServer() as server:
-        hunt = Hunt(trial, nursery, server.url)
+    with ForkServer() as fork_server, SyncServer() as server:
+        hunt = Hunt(trial, fork_server, server.url)
         log = trial.folder / "gunicorn.log"
         stop = threading.Event()
         with Gunicorn(server.url, hunt.path, log, preload=preload) as web:
@@ -284,10 +289,10 @@ def still_child(pid: int, parent: int) -> bool:
 @scenario(
     "processes", "gunicorn, and an engine at work before its forks: all arrives once, in order"
 )
-def gunicorn_preloaded(trial):
+def gunicorn_preloaded(trial: Trial) -> dict[str, object]:
     return visited(trial, preload=True)
 
 
 @scenario("processes", "gunicorn, and an engine made in each worker: all arrives once, in order")
-def gunicorn_in_each_worker(trial):
+def gunicorn_in_each_worker(trial: Trial) -> dict[str, object]:
     return visited(trial, preload=False)

@@ -1,8 +1,8 @@
 """Finding the scenarios, and running one in a process of its own.
 
-The process is given ``NAME``'s module, a seed and an empty folder (``one.py``), and leaves what it
-found in a file: what it and its own children print cannot be mistaken for that. It leads a session
-of its own, which is ended with it, so that nothing it started outlives it.
+The process gets the scenario's module and name, a seed and an empty folder (``one.py``), and writes
+its outcome to a file, so that what it and its children print is not mistaken for it. It leads a
+session of its own, which is killed at its end, so that nothing that it started outlives it.
 """
 
 import hashlib
@@ -22,12 +22,12 @@ import attrs
 
 from tests.torture.harness import SCENARIOS, Scenario, factor
 
-__all__ = ["ROOT", "Outcome", "found", "run", "seed_of"]
+__all__ = ["ROOT", "Outcome", "discover", "run", "seed_of"]
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 GRACE_S = 5.0
-"""What a process that is over its limit is given to say where it stands."""
+"""How long a process that is over its limit may take to print its stacks."""
 MOST_OUTPUT = 8_000
 
 
@@ -38,20 +38,20 @@ class Outcome:
     verdict: str
     seconds: float = 0.0
     figures: dict[str, object] = attrs.field(factory=dict)
-    said: str = ""
+    reason: str = ""
     """Why it broke or cannot run."""
     output: str = ""
-    """What it printed, its end."""
+    """The end of what it printed."""
 
 
-def found() -> tuple[dict[str, Scenario], dict[str, str]]:
+def discover() -> tuple[dict[str, Scenario], dict[str, str]]:
     """All scenarios by name, in the order of their modules, and why a module cannot be imported."""
     broken = {}
     for module in sorted(each.name for each in pkgutil.iter_modules([str(HERE)])):
         if module != "__main__" and not module.startswith("test_"):
             try:
                 importlib.import_module(f"tests.torture.{module}")
-            except Exception:  # noqa: BLE001 - told, and the other modules still count
+            except Exception:  # noqa: BLE001 - reported; the other modules are still of use
                 broken[module] = traceback.format_exc()
     return dict(SCENARIOS), broken
 
@@ -66,15 +66,15 @@ def run(scenario: Scenario, seed: int, folder: Path, *, short: bool, limit_s: fl
     limit_s *= 1 if short else factor()
     obstacle = scenario.obstacle()
     if obstacle is not None:
-        return Outcome("cannot run", said=obstacle)
-    work, told, printed = folder / "work", folder / "outcome.json", folder / "output.txt"
+        return Outcome("cannot run", reason=obstacle)
+    work, result, log = folder / "work", folder / "outcome.json", folder / "output.txt"
     work.mkdir(parents=True)
     module = scenario.run.__module__
     form = "short" if short else "full"
-    arguments = [module, scenario.name, seed, form, limit_s, work, told]
+    arguments = [module, scenario.name, seed, form, limit_s, work, result]
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
     began = time.monotonic()
-    with printed.open("w") as output:
+    with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "tests.torture.one", *map(str, arguments)],
             cwd=work,
@@ -90,12 +90,12 @@ def run(scenario: Scenario, seed: int, folder: Path, *, short: bool, limit_s: fl
         finally:
             end_session(process)
     seconds = time.monotonic() - began
-    text = printed.read_text(errors="replace")[-MOST_OUTPUT:]
-    if told.exists():
-        return Outcome(seconds=seconds, output=text, **json.loads(told.read_text()))
+    text = log.read_text(errors="replace")[-MOST_OUTPUT:]
+    if result.exists():
+        return Outcome(seconds=seconds, output=text, **json.loads(result.read_text()))
     how = f"did not end within {limit_s:g} s" if seconds > limit_s else "died"
-    said = f"{scenario.name} {how} (status {process.returncode}) and left no figures"
-    return Outcome("broken", seconds, said=said, output=text)
+    reason = f"{scenario.name} {how} (status {process.returncode}) and left no figures"
+    return Outcome("broken", seconds, reason=reason, output=text)
 
 
 def end_session(process: subprocess.Popen[bytes]) -> None:

@@ -1,17 +1,21 @@
 """Other origins, and certificates that nobody vouches for."""
 
 import os
+import random
 import socket
 import ssl
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from datetime import datetime, timedelta, timezone
+from functools import partial
+from typing import Any
 from unittest import mock
 
 import requests
 
-from bytelyst_sync import Dialect, EntityConfig
-from bytelyst_sync.testing.raw import Answer
+from bytelyst_sync import Dialect, EntityConfig, SyncEngine, SyncResult
+from bytelyst_sync.testing.raw import Answer, RecordedRequest
 from bytelyst_sync.testing.store import Rules, Store
 from tests.torture.harness import Trial, check, scenario
 from tests.torture.recorder import Recorder, engine_at
@@ -19,13 +23,13 @@ from tests.torture.recorder import Recorder, engine_at
 try:
     import trustme
 except ImportError:
-    trustme = None
+    trustme = None  # type: ignore[assignment]  # it is optional
 
 
 # --- other origins
 
 
-def _elsewhere(here, evil):
+def _elsewhere(here: int, evil: int) -> list[str]:
     """Places that are not this server, written in ways that deceive."""
     there = f"127.0.0.1:{evil}"
     return [
@@ -62,12 +66,12 @@ def _elsewhere(here, evil):
 class Session(requests.Session):
     """One whose own headers are secret too."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.headers["X-Session-Key"] = "planted-session"
 
 
-def _credentials(rng):
+def _credentials(rng: random.Random) -> dict[str, Any]:
     """A way to be known to a server."""
     return rng.choice(
         [
@@ -79,16 +83,20 @@ def _credentials(rng):
     )
 
 
-def _ways(place):
+def _redirect(code: int, place: str, _: RecordedRequest) -> Answer:
+    return Answer.of(code, None, {"Location": place})
+
+
+def _ways(place: str) -> Iterator[tuple[str, Dialect, Callable[[RecordedRequest], Answer]]]:
     """How a server may send its client to a place: a dialect, and an answer to what is asked."""
     page = {"items": [{"id": "1"}], "cursor": "c", "has_more": False}
     for code in (301, 302, 303, 307, 308):
         yield (
             f"a {code}",
             Dialect(),
-            lambda _, code=code: Answer.of(code, None, {"Location": place}),
+            partial(_redirect, code, place),
         )
-    linked = {"since": None, "cursor": None}
+    linked: dict[str, Any] = {"since": None, "cursor": None}
     bodies = Answer.of(200, {**page, "next": place})
     yield "next in the body", Dialect(next_page="url:next", **linked), lambda _: bodies
     headed = Answer.of(200, page, {"Next-Page": place})
@@ -101,7 +109,7 @@ def _ways(place):
     yield "a created place", Dialect(), lambda _: located
 
 
-def _go(engine):
+def _go(engine: SyncEngine) -> None:
     """All that makes an engine talk."""
     engine.push("notes", {"id": "1", "n": 1})
     engine.flush(timeout=5)
@@ -128,15 +136,15 @@ def other_origins(trial: Trial) -> dict[str, object]:
                 with engine_at(home.url, dialect=dialect, probe=probe, **settings) as engine:
                     _go(engine)
                 asked += len(home.seen)
-                said = f"{way} to {place!r}"
-                check(not evil.connections, f"{said}: there it asked {evil.seen[:2]}")
+                message = f"{way} to {place!r}"
+                check(not evil.connections, f"{message}: there it asked {evil.seen[:2]}")
                 hosts = {seen.headers["host"] for seen in home.seen}
-                check(hosts <= {f"127.0.0.1:{home.port}"}, f"{said}: it asked for {hosts}")
+                check(hosts <= {f"127.0.0.1:{home.port}"}, f"{message}: it asked for {hosts}")
                 outside = [
                     seen.path for seen in home.seen if not f"{seen.path}/".startswith("/api/")
                 ]
                 # a place on the same server is its own affair, and the only ones are those below
-                check(not outside or way != "a cursor", f"{said}: the cursor led to {outside}")
+                check(not outside or way != "a cursor", f"{message}: the cursor led to {outside}")
     return {"places": len(chosen), "cases": cases, "requests": asked, "to other origins": 0}
 
 
@@ -146,8 +154,8 @@ def other_origins(trial: Trial) -> dict[str, object]:
 class TlsServer:
     """Shakes hands with its certificate and keeps whatever a client then says."""
 
-    def __init__(self, certificate, *, store=None):
-        self.heard = []
+    def __init__(self, certificate: Any, *, store: Store | None = None) -> None:
+        self.received: list[bytes] = []
         self.handshakes = 0
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         certificate.configure_cert(self._context)
@@ -157,14 +165,14 @@ class TlsServer:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def close(self):
+    def close(self) -> None:
         """Ends it."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join(5)
 
-    def _run(self):
+    def _run(self) -> None:
         while True:
             try:
                 plain, _ = self._listener.accept()
@@ -174,11 +182,11 @@ class TlsServer:
             with plain, suppress(OSError):
                 self.handshakes += 1
                 with self._context.wrap_socket(plain, server_side=True) as secure:
-                    self.heard.append(secure.recv(65_536))
+                    self.received.append(secure.recv(65_536))
                     secure.sendall(Answer.of(200, {"items": []}).encode())
 
 
-def _certificates():
+def _certificates() -> tuple[Any, Any, dict[str, Any]]:
     """Certificates that nobody should take, by what is wrong with them."""
     ours, theirs = trustme.CA(), trustme.CA()
     past = datetime.now(timezone.utc) - timedelta(days=1)
@@ -203,7 +211,7 @@ ENVIRONMENTS = [
 @scenario(
     "security",
     "a server whose certificate is not trusted hears nothing",
-    missing=lambda: None if trustme else "trustme is not installed",
+    missing=lambda: "trustme is not installed" if trustme is None else None,
 )
 def untrusted_tls(trial: Trial) -> dict[str, object]:
     """Every wrong certificate, in every environment that might turn verification off."""
@@ -217,23 +225,23 @@ def untrusted_tls(trial: Trial) -> dict[str, object]:
             stack.callback(server.close)
             for more in ENVIRONMENTS:
                 trusted = {} if "unknown" in wrong else {"REQUESTS_CA_BUNDLE": str(bundle)}
-                said = f"a certificate {wrong}, {more or 'plain environment'}"
+                message = f"a certificate {wrong}, {more or 'plain environment'}"
                 with mock.patch.dict(os.environ, {**trusted, **more}):
                     result, error = _talk(server)
-                check(not server.heard, f"{said}: it heard {server.heard}")
-                check(not result.success and result.offline, f"{said}: {result}")
-                check("certificate" in error, f"{said}: the error does not say so: {error}")
+                check(not server.received, f"{message}: it received {server.received}")
+                check(not result.success and result.offline, f"{message}: {result}")
+                check("certificate" in error, f"{message}: the error does not say so: {error}")
                 refused += 1
             check(server.handshakes >= len(ENVIRONMENTS), "the server was asked each time")
         server = TlsServer(good)
         stack.callback(server.close)
         with mock.patch.dict(os.environ, {"REQUESTS_CA_BUNDLE": str(bundle)}):
             result, _ = _talk(server)
-        check(server.heard, "a certificate that is trusted is taken")
-    return {"refused": refused, "taken": len(server.heard)}
+        check(server.received, "a certificate that is trusted is taken")
+    return {"refused": refused, "taken": len(server.received)}
 
 
-def _talk(server):
+def _talk(server: TlsServer) -> tuple[SyncResult, str]:
     url = f"https://127.0.0.1:{server.port}"
     entities = {"notes": EntityConfig("/notes")}
     with engine_at(url, entities, auth=lambda: "planted", probe="auto") as engine:

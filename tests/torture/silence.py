@@ -7,37 +7,47 @@ anybody, printed, warned of, raised, or shown by a ``repr``.
 import contextlib
 import io
 import logging
+import random
 import sys
 import threading
 import time
 import traceback
 import warnings
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NoReturn
 
 import requests
 
 from bytelyst_sync import (
+    Conflict,
     Dialect,
     EntityConfig,
     HttpProbe,
     OfflineError,
+    RecordChange,
     SyncConfig,
     SyncEngine,
     SyncError,
 )
-from bytelyst_sync.batch import BatchFormat
+from bytelyst_sync.config.batch_format import BatchFormat
+from bytelyst_sync.model import Json
 from bytelyst_sync.testing import SyncServer
 from bytelyst_sync.testing.raw import Answer
 from tests.torture import faults
 from tests.torture.batch_face import BatchFace
+from tests.torture.fault_schedule import Only
+from tests.torture.faults import Fault
 from tests.torture.harness import Trial, check, scenario
 from tests.torture.proxy import FaultProxy
-from tests.torture.weather import Only
 
 PAYLOAD = "planted-payload"
 QUERY = "planted-query"
 TOKEN = "planted-token"
 PASSWORD = "planted-password"
 HEADER = "planted-header"
+QUOTE = "planted-quote"
+"""In the message of a server that refuses: ``last_error`` shows it, and logs do not."""
 SECRETS = (PAYLOAD, QUERY, TOKEN, PASSWORD, HEADER)
 KEPT = (QUERY, TOKEN, PASSWORD, HEADER)
 """Those that no exception shows either; a payload may be quoted in what a server said of it."""
@@ -46,24 +56,24 @@ KEPT = (QUERY, TOKEN, PASSWORD, HEADER)
 class Ears(logging.Handler):
     """Hears everything that is logged by anybody, tracebacks and arguments too."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(logging.DEBUG)
-        self.heard = []
+        self.received: list[tuple[str, str]] = []
 
-    def emit(self, record):
+    def emit(self, record: logging.LogRecord) -> None:
         text = [record.name, record.getMessage(), repr(record.args)]
         if record.exc_info:
             text.append("".join(traceback.format_exception(*record.exc_info)))
-        self.heard.append((record.name, "\n".join(text)))
+        self.received.append((record.name, "\n".join(text)))
 
 
-def _echo(true):
+def _echo(true: Answer) -> Answer:
     """An answer that quotes the payload, as those that refuse a record do."""
-    said = f"the value {PAYLOAD!r} is not allowed"
-    return Answer.of(422, {"error": said, "detail": {"value": PAYLOAD}})
+    problem = f"the value {QUOTE!r} is not allowed"
+    return Answer.of(422, {"error": problem, "detail": {"value": PAYLOAD}})
 
 
-def _troubles(rng):
+def _troubles(rng: random.Random) -> dict[str, Callable[[], Fault] | None]:
     """Each kind of trouble by name, as a fault of every request."""
     url = f"http://other.invalid/?token={QUERY}"
     return {
@@ -71,7 +81,7 @@ def _troubles(rng):
         "refused with a quote": lambda: faults.stray("422", _echo),
         "a conflict": lambda: faults.stray("409", lambda true: _conflict()),
         "a server error with a quote": lambda: faults.stray(
-            "500", lambda true: Answer.of(500, {"error": PAYLOAD})
+            "500", lambda true: Answer.of(500, {"error": QUOTE})
         ),
         "reset before": faults.reset_before,
         "reset after": faults.reset_after,
@@ -84,7 +94,7 @@ def _troubles(rng):
         ),
         "busy": lambda: faults.busy(rng.choice((429, 503)), 0.01, dated=False),
         "401": lambda: faults.status(401),
-        "403 with a quote": lambda: faults.stray("403", lambda true: Answer.of(403, PAYLOAD)),
+        "403 with a quote": lambda: faults.stray("403", lambda true: Answer.of(403, QUOTE)),
         "a redirect elsewhere": lambda: faults.elsewhere(url, 302),
         "a redirect to itself": lambda: faults.elsewhere("{path}", 307),
         "a redirect with a query": lambda: faults.elsewhere(f"/notes/?key={QUERY}", 307),
@@ -98,30 +108,33 @@ def _troubles(rng):
     }
 
 
-def _conflict():
+def _conflict() -> Answer:
     return Answer.of(409, {"current": {"id": "1", "text": f"{PAYLOAD}-there", "version": 9}})
 
 
 class Session(requests.Session):
     """One with a secret of its own, in a header and in the query."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.headers["X-Session"] = HEADER
-        self.params["session"] = QUERY
+        self.params = {"session": QUERY}
 
 
 class Troubled:
     """One engine in one kind of trouble; collects what it shows and raises."""
 
-    def __init__(self, proxy, storage, rng, *, batches):
-        self.shown, self.raised = [], []
+    def __init__(
+        self, proxy: FaultProxy, storage: Path, rng: random.Random, *, batches: bool
+    ) -> None:
+        self.shown: list[str] = []
+        self.raised: list[str] = []
         self._rng = rng
         self._proxy = proxy
         self._storage = storage
         self._batches = batches
 
-    def run(self):
+    def run(self) -> None:
         """All calls, all callbacks, all shows."""
         config = self._config()
         self._show(config)
@@ -142,20 +155,17 @@ class Troubled:
         self._call(lambda: engine.push("notes", {"id": "9", "text": PAYLOAD}))
         self._show(engine)
 
-    def _config(self):
+    def _config(self) -> SyncConfig:
         rng = self._rng
-        auths = [
+        auths: list[Any] = [
             lambda: TOKEN,
             self._failing_auth,
             ("planted-user", PASSWORD),
             requests.auth.HTTPBasicAuth("planted-user", PASSWORD),
         ]
         url = f"http://127.0.0.1:{self._proxy.port}"
-        dialect = Dialect(
-            query={"key": QUERY},
-            headers={"X-Dialect": HEADER},
-            **({"batch": BatchFormat(size=5)} if self._batches else {}),
-        )
+        batch: Json = {"batch": BatchFormat(size=5)} if self._batches else {}
+        dialect = Dialect(query={"key": QUERY}, headers={"X-Dialect": HEADER}, **batch)
         notes = EntityConfig("/notes", params={"filter": QUERY})
         return SyncConfig(
             base_url=url,
@@ -177,13 +187,13 @@ class Troubled:
             exit_timeout=0.0,
         )
 
-    def _push(self, engine):
+    def _push(self, engine: SyncEngine) -> None:
         engine.push_many("notes", [{"id": str(n), "text": PAYLOAD, "n": n} for n in range(4)])
         engine.push("notes", {"id": "1", "text": f"{PAYLOAD}!"}, "update")
         engine.push("tasks", {"text": PAYLOAD})
         engine.delete("notes", "3")
 
-    def _misuse(self, engine):
+    def _misuse(self, engine: SyncEngine) -> None:
         """What raises by itself."""
         for data in (
             {"id": "x", "text": float("nan"), "more": PAYLOAD},
@@ -197,10 +207,11 @@ class Troubled:
                 lambda url=url: SyncConfig(base_url=url, entities={"a": "/a"}, storage=":memory:")
             )
         self._call(lambda: engine.push("nowhere", {"text": PAYLOAD}))
-        self._call(lambda: engine.push("notes", {"id": "1", "text": PAYLOAD}, PAYLOAD))
+        no_operation: Any = PAYLOAD
+        self._call(lambda: engine.push("notes", {"id": "1", "text": PAYLOAD}, no_operation))
         self._call(lambda: engine.resolve("no such conflict", {"text": PAYLOAD}))
 
-    def _look(self, engine):
+    def _look(self, engine: SyncEngine) -> None:
         """All that has a ``repr``."""
         for values in (engine.queue, engine.failed, engine.conflicts):
             self._show(*values())
@@ -208,23 +219,23 @@ class Troubled:
         for conflict in list(engine.conflicts()):
             self._call(lambda conflict=conflict: engine.resolve(conflict, "local"))
 
-    def _show(self, *values):
+    def _show(self, *values: object) -> None:
         for value in values:
             self.shown.append(f"{value!r} {value!s}")
 
-    def _show_and_fail(self, change):
+    def _show_and_fail(self, change: RecordChange) -> NoReturn:
         """A callback that raises is logged: without what it says."""
         self._show(change)
         raise ValueError(f"{PAYLOAD} {QUERY} is the user's own business")
 
-    def _failing_callback(self, conflict):
+    def _failing_callback(self, conflict: Conflict) -> NoReturn:
         self._show(conflict)
         raise ValueError(PAYLOAD)
 
-    def _failing_auth(self):
+    def _failing_auth(self) -> NoReturn:
         raise OfflineError(TOKEN) if self._rng.random() < 0.5 else ValueError(TOKEN)
 
-    def _call(self, call):
+    def _call(self, call: Callable[..., object]) -> None:
         try:
             self._show(call())
         except SyncError as error:
@@ -233,15 +244,15 @@ class Troubled:
             self.raised.append(f"{error!r}")
 
 
-def attrs_of(error):
+def attrs_of(error: SyncError) -> dict[str, object]:
     """What an error carries beside its words."""
     names = ("entity", "record_id", "status", "request_id")
     return {name: getattr(error, name, None) for name in names}
 
 
-def _leaks(texts, words):
+def _leaks(texts: Iterable[str], words: Iterable[str]) -> dict[str, str]:
     """Which of the words stand in which of the texts."""
-    found = {}
+    found: dict[str, str] = {}
     for text in texts:
         for word in words:
             if word in text:
@@ -278,21 +289,23 @@ def silence(trial: Trial) -> dict[str, object]:
                 troubled = _meet(trial, number, name, make)
                 shown += troubled.shown
                 raised += troubled.raised
-    sys.stdout.write(f"{len(ears.heard)} log records\n")
-    heard = {where: [] for where, _ in ears.heard}
-    for where, text in ears.heard:
-        heard[where].append(text)
-    leaks = {f"log of {where}": _leaks(texts, SECRETS) for where, texts in heard.items()}
-    leaks["output"] = _leaks([printed.getvalue(), *hooked], SECRETS)
-    leaks["warnings"] = _leaks([str(each.message) for each in warned], SECRETS)
+    sys.stdout.write(f"{len(ears.received)} log records\n")
+    received: dict[str, list[str]] = {where: [] for where, _ in ears.received}
+    for where, text in ears.received:
+        received[where].append(text)
+    leaks = {
+        f"log of {where}": _leaks(texts, (*SECRETS, QUOTE)) for where, texts in received.items()
+    }
+    leaks["output"] = _leaks([printed.getvalue(), *hooked], (*SECRETS, QUOTE))
+    leaks["warnings"] = _leaks([str(each.message) for each in warned], (*SECRETS, QUOTE))
     leaks["repr"] = _leaks(shown, SECRETS)
     leaks["exceptions"] = _leaks(raised, KEPT)
-    told = [f"{where}: …{text}…" for where, found in leaks.items() for text in found.values()]
-    check(not told, f"{len(told)} leaks: " + " | ".join(told))
-    urllib3 = sum(len(texts) for where, texts in heard.items() if where.startswith("urllib3"))
+    reported = [f"{where}: …{text}…" for where, found in leaks.items() for text in found.values()]
+    check(not reported, f"{len(shown)} leaks: " + " | ".join(reported))
+    urllib3 = sum(len(texts) for where, texts in received.items() if where.startswith("urllib3"))
     return {
         "troubles": len(troubles) * rounds,
-        "log records": len(ears.heard),
+        "log records": len(ears.received),
         "of urllib3": urllib3,
         "values shown": len(shown),
         "exceptions": len(raised),
@@ -300,7 +313,7 @@ def silence(trial: Trial) -> dict[str, object]:
     }
 
 
-def _meet(trial, number, name, make):
+def _meet(trial: Trial, number: int, name: str, make: Callable[[], Fault] | None) -> Troubled:
     """One engine in this trouble."""
     batches = trial.random.random() < 0.4
     face = BatchFace(trial.random, 0.1) if batches else None
@@ -308,7 +321,7 @@ def _meet(trial, number, name, make):
     with SyncServer() as server, FaultProxy(("127.0.0.1", server.port), batch=face) as proxy:
         server.put("notes", {"id": "2", "text": f"{PAYLOAD} there"})
         if make is not None:
-            proxy.weather = Only(make)
+            proxy.schedule = Only(make)
         troubled = Troubled(proxy, storage, trial.random, batches=batches)
         troubled.run()
     return troubled

@@ -76,7 +76,7 @@ def push_some(engine: SyncEngine, pushes: Pushes, refused: str) -> None:
         pushes.push(engine)
 
 
-def look(engine: SyncEngine, _: Pushes) -> None:
+def look(engine: SyncEngine, pushes: Pushes) -> None:
     """Every way of looking."""
     engine.get("notes", "1")
     sum(1 for _ in engine.records("notes"))
@@ -99,6 +99,12 @@ def subscribe(engine: SyncEngine, _: Pushes) -> None:
     engine.on_status_change(lambda info: None)()
 
 
+def pause(engine: SyncEngine, _: Pushes) -> None:
+    """And resume at once."""
+    engine.pause()
+    engine.resume()
+
+
 WORK: dict[str, Callable[[SyncEngine, Pushes], object]] = {
     "push": lambda engine, pushes: pushes.push(engine),
     "push too": lambda engine, pushes: pushes.push(engine),
@@ -108,7 +114,7 @@ WORK: dict[str, Callable[[SyncEngine, Pushes], object]] = {
     "wait": lambda engine, _: engine.wait(engine.push("events", {"n": 1})),
     "cancel": lambda engine, _: engine.cancel(engine.push("events", {"n": 1})),
     "transaction": in_a_transaction,
-    "pause": lambda engine, _: (engine.pause(), engine.resume()),
+    "pause": pause,
     "sync": lambda engine, _: engine.full_sync(),
     "subscribe": subscribe,
     "start": lambda engine, _: engine.start(),
@@ -144,7 +150,7 @@ ACTS: dict[str, Callable[[SyncEngine, Pushes], object]] = {
     "raise": fail,
     "sleep": lambda engine, _: threading.Event().wait(0.03),
     "subscribe": subscribe,
-    "pause": lambda engine, _: (engine.pause(), engine.resume()),
+    "pause": pause,
     "wait for a pusher": wait_for_a_pusher,
     "wait for a subscriber": wait_for_a_subscriber,
     "close": lambda engine, _: engine.close(),
@@ -169,6 +175,7 @@ class Talk:
         self._pushes = pushes
         self._inside = threading.Lock()
         self._unsubscribes: list[Callable[[], None]] = []
+        places: list[Callable[[Callable[..., object]], Callable[[], None]]]
         places = [engine.on_status_change, engine.on_change, engine.on_failure]
         for place, plan in zip(places, self.plans, strict=True):
             left = iter(plan)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bytelyst_sync import SyncEngine
 from bytelyst_sync.testing import RawServer, Reply, Stall, SyncServer
@@ -16,6 +17,7 @@ from tests.torture.harness import Stopwatch, Trial, check, scenario
 from tests.torture.kill_work import made
 from tests.torture.ledger import applied_once
 from tests.torture.thread_work import WORK, Crew, Pushes, Talk, push_some
+from tests.typed import present
 
 BOUND_S = 15.0
 PROGRAM = Path(__file__).with_name("exit_program.py")
@@ -32,7 +34,7 @@ class Bench:
         self.slowest_close_s = 0.0
         self._open = 0
 
-    def make(self, **settings: object) -> SyncEngine:
+    def make(self, **settings: Any) -> SyncEngine:
         """An engine on the file."""
         self._open += 1
         return made({**self.settings, **settings})
@@ -61,11 +63,13 @@ class Bench:
 
 
 @scenario("threads", "callbacks that push, flush, close, raise or wait for pushers block nobody")
-def callbacks_of_all_kinds(trial):
+def callbacks_of_all_kinds(trial: Trial) -> dict[str, object]:
     acts = 0
     rounds = trial.rounds(20, 200)
     with SyncServer() as server:
-        server.reject = lambda seen: Reply(422) if "refused" in str(seen.body) else None
+        server.reject = lambda seen: (
+            Reply(422, {"error": "no"}) if "refused" in str(seen.body) else None
+        )
         bench = Bench(trial, server)
         for number in range(rounds):
             engine = bench.make(workers=trial.random.choice([1, 3]))
@@ -94,7 +98,7 @@ def callbacks_of_all_kinds(trial):
 
 
 @scenario("threads", "close amid everything ends everything, in time, and loses nothing")
-def close_amid_everything(trial):
+def close_amid_everything(trial: Trial) -> dict[str, object]:
     chance = trial.random
     pause = threading.Event()
     with SyncServer() as server:
@@ -106,7 +110,7 @@ def close_amid_everything(trial):
             engine = bench.make(workers=chance.choice([1, 3]))
             crew = Crew()
 
-            def go(name, engine=engine):
+            def go(name: str, engine: SyncEngine = engine) -> None:
                 while True:
                     WORK[name](engine, bench.pushes)
 
@@ -130,7 +134,7 @@ def close_amid_everything(trial):
 
 
 @scenario("threads", "64 threads at two engines on one file: each push once, each record in order")
-def sixty_four_threads(trial):
+def sixty_four_threads(trial: Trial) -> dict[str, object]:
     each = trial.rounds(20, 300)
     with SyncServer() as server:
         bench = Bench(trial, server)
@@ -138,7 +142,7 @@ def sixty_four_threads(trial):
         crew = Crew()
         began = time.monotonic()
 
-        def go(index):
+        def go(index: int) -> None:
             for step in range(each):
                 bench.pushes.push(engines[index % 2])
                 if step % 10 == index % 10:
@@ -198,13 +202,13 @@ def slow() -> Iterator[str]:
 SERVERS = (silent, deaf, dripping, slow)
 BUSY = (
     *("one", "workers", "pull", "push", "flush", "close"),
-    *("engines", "auth", "probe", "callback", "chores"),
+    *("engines", "auth", "probe", "callback", "pulls"),
 )
 WAYS = {"end": 0, "exit": 3, "error": 1, "forget": 0, "fork": 0}
 
 
 @scenario("threads", "a program ends within its exit_timeout and a second, whatever is under way")
-def exit_with_requests_in_flight(trial):
+def exit_with_requests_in_flight(trial: Trial) -> dict[str, object]:
     chance = trial.random
     over: list[float] = []
     kinds = list(BUSY)
@@ -246,11 +250,11 @@ def end_of(
     ) as process:
         timer = threading.Timer(BOUND_S + timeout_s, process.kill)
         timer.start()
-        line = process.stdout.readline()
+        line = present(process.stdout).readline()
         watch = Stopwatch()
         status = process.wait()
         took, fair = watch.seconds, watch.fair_s
         timer.cancel()
-        errors = process.stderr.read()
+        errors = present(process.stderr).read()
     check(line == "bye\n", f"the program comes to its end at all: {busy}: {errors[-2000:]}")
     return took, fair, status, errors

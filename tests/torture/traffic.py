@@ -6,8 +6,11 @@ at the server, under its own key, and that it comes once and in order can be tol
 
 import random
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from bytelyst_sync import EntityConfig
+from bytelyst_sync import EntityConfig, SyncEngine, SyncItem
+from bytelyst_sync.model import Json
 from tests.torture.harness import check
 
 __all__ = ["ENTITIES", "Traffic"]
@@ -18,23 +21,25 @@ ENTITIES = {"notes": EntityConfig("/notes"), "events": EntityConfig("/events", d
 class Traffic:
     """One thread's pushes. ``expected`` is what each record must be in the end."""
 
-    def __init__(self, rng: random.Random, engine, records, prefix=""):
+    def __init__(
+        self, rng: random.Random, engine: SyncEngine, records: int, prefix: str = ""
+    ) -> None:
         self._rng = rng
         self._engine = engine
         self._keys = [f"{prefix}{number}" for number in range(records)]
         self._number = 0
-        self.expected = {name: {} for name in ENTITIES}
-        self.pushed = defaultdict(list)
+        self.expected: dict[str, dict[str, Json]] = {name: {} for name in ENTITIES}
+        self.pushed: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
         """Entity and record: the ids of all items pushed, oldest first."""
-        self.items = []
+        self.items: list[SyncItem] = []
         self.operations = 0
 
-    def push(self, count):
+    def push(self, count: int) -> None:
         """So many operations."""
         for _ in range(count):
             self._push_one()
 
-    def _push_one(self):
+    def _push_one(self) -> None:
         name = self._rng.choice(("notes", "events"))
         key = self._rng.choice(self._keys)
         held = self.expected[name]
@@ -58,9 +63,10 @@ class Traffic:
 
     # --- what must have come of them
 
-    def check_once_and_in_order(self, journal):
+    def check_once_and_in_order(self, journal: Iterable[Sequence[Any]]) -> int:
         """``journal`` is the server's: collection, id, kind, key and number of each change."""
-        keys, numbers = defaultdict(list), defaultdict(list)
+        keys: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+        numbers: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
         for collection, record, kind, key, number in journal:
             keys[collection, record].append(key)
             if kind != "delete":
@@ -78,7 +84,7 @@ class Traffic:
                 check(keys[place] == pushed, f"{place}: applied in another order than pushed")
         return sum(map(len, keys.values()))
 
-    def check_server(self, name, records):
+    def check_server(self, name: str, records: dict[str, dict[str, Any]]) -> None:
         """The server holds what was pushed, no less and no more."""
         mine = self.expected[name]
         check(records.keys() == mine.keys(), f"{name}: ids differ: {_first(records, mine)}")
@@ -86,7 +92,7 @@ class Traffic:
             shown = {field: records[key].get(field) for field in data}
             check(shown == data, f"{name} {key}: the server has {shown}, pushed was {data}")
 
-    def check_view(self, name, records):
+    def check_view(self, name: str, records: dict[str, dict[str, Any]]) -> None:
         """The local view is the server's state, versions and all."""
         view = {str(record["id"]): record for record in self._engine.records(name)}
         check(view.keys() == records.keys(), f"{name}: the view differs: {_first(view, records)}")
@@ -94,5 +100,5 @@ class Traffic:
             check(view[key] == record, f"{name} {key}: seen is {view[key]}, there is {record}")
 
 
-def _first(one, other):
+def _first(one: Iterable[str], other: Iterable[str]) -> list[str]:
     return sorted(set(one) ^ set(other))[:5]

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import attrs
 
-from bytelyst_sync import EntityConfig, SQLiteStorage, create_sync_engine
-from bytelyst_sync.storage.guard import is_affected
+from bytelyst_sync import EntityConfig, SQLiteStorage, SyncEngine, create_sync_engine
+from bytelyst_sync.storage.delivery_lock import is_affected
 from bytelyst_sync.storage.schema import ITEMS
 from bytelyst_sync.testing import SyncServer
-from tests.torture import guard_program
+from tests.torture import write_lock_program
 from tests.torture.harness import Trial, check, scenario
 
 BOUND_S = 120.0
@@ -78,7 +78,7 @@ def turns_of(folder: Path, pushes: int, how: str) -> Turns:
     """Runs three processes of two threads each under ``strace``, and reads what they did."""
     folder.mkdir()
     log = folder / "calls"
-    arguments = (guard_program.__file__, folder / "queue.db", 3, 2, pushes, how)
+    arguments = (write_lock_program.__file__, folder / "queue.db", 3, 2, pushes, how)
     done = subprocess.run(
         [
             *("strace", "-f", "-qq", "-y", "--seccomp-bpf", "-o", str(log)),
@@ -107,8 +107,8 @@ def check_whole(path: Path, rows: int) -> None:
     check(notice is None, f"nothing is damaged: {notice}")
     check(found == (rows, rows), f"nothing is lost: {found} of {rows}")
     with closing(sqlite3.connect(path)) as connection:
-        found = connection.execute("PRAGMA integrity_check").fetchall()
-    check(found == [("ok",)], f"nothing is damaged: {found}")
+        integrity = connection.execute("PRAGMA integrity_check").fetchall()
+    check(integrity == [("ok",)], f"nothing is damaged: {integrity}")
 
 
 @scenario(
@@ -141,7 +141,7 @@ def writers_and_checkpoints_at_once(trial: Trial) -> dict[str, object]:
     began = time.monotonic()
     for number in range(rounds):
         path = trial.folder / f"queue{number}.db"
-        arguments = (guard_program.__file__, path, 4, 2, pushes, "guarded")
+        arguments = (write_lock_program.__file__, path, 4, 2, pushes, "guarded")
         done = subprocess.run(
             [sys.executable, *map(str, arguments)],
             capture_output=True,
@@ -207,14 +207,14 @@ def wal_stays_bounded(trial: Trial) -> dict[str, object]:
     }
 
 
-def read_on(engine: object, ended: threading.Event) -> None:
+def read_on(engine: SyncEngine, ended: threading.Event) -> None:
     """Reads again and again, a little each time."""
     while not ended.is_set():
         found = engine.queue_length, next(engine.records("events")), next(engine.queue())
         check(all(found), "readers find something")
 
 
-def push_and_watch(engine: object, wal: Path, name: str, pushes: int) -> int:
+def push_and_watch(engine: SyncEngine, wal: Path, name: str, pushes: int) -> int:
     """The largest that the WAL became, in bytes."""
     largest = 0
     for number in range(pushes):

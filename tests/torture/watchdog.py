@@ -1,6 +1,6 @@
 """A watchdog over engines: nothing that could be sent may be left with no attempt to come.
 
-SPEC section 4: something queued and sendable, online, not paused, ``auto_flush`` on, means that a
+Something queued and sendable, online, not paused, ``auto_flush`` on, means that a
 next attempt is scheduled. Seen from outside: on a network that can be reached, an engine with
 something to send either has a request under way, or made one a moment ago, or says when it will
 (``next_attempt`` of an item, ``next_retry`` of the status) and that is no later than its longest
@@ -10,16 +10,23 @@ Who owns what: one thread looks at all engines, again and again; the lock guards
 and what was found.
 """
 
+from __future__ import annotations
+
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from itertools import islice
+from typing import TYPE_CHECKING
 
 import attrs
 
-from bytelyst_sync import EngineClosedError
+from bytelyst_sync import EngineClosedError, SyncEngine
 from tests.torture.harness import check
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Pulse", "Watchdog"]
 
@@ -40,9 +47,9 @@ class Watched:
     """One engine. ``longest_s`` is the longest wait that it, or a server, may choose."""
 
     name: str
-    engine: object
-    pulse: object
-    reachable: object
+    engine: SyncEngine
+    pulse: Callable[[], Pulse]
+    reachable: Callable[[], bool]
     longest_s: float
     quiet_since: float
     longest_quiet_s: float = 0.0
@@ -54,45 +61,53 @@ class Watchdog:
     ``grace_s`` is what an attempt may be late on a machine that has other things to do.
     """
 
-    def __init__(self, grace_s=3.0):
+    def __init__(self, grace_s: float = 3.0) -> None:
         self._grace_s = grace_s
         self._lock = threading.Lock()
-        self._watched = {}
-        self._found = []
+        self._watched: dict[str, Watched] = {}
+        self._found: list[str] = []
         self._ended = threading.Event()
         self.looks = 0
         self.looks_at_queued = 0
         self.worst_quiet_s = 0.0
         self._thread = threading.Thread(target=self._run, name="torture-watchdog", daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
-    def __exit__(self, kind, *_):
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._ended.set()
         self._thread.join(30)
         if kind is None:
             self.check()
 
-    def watch(self, name, engine, pulse, *, reachable, longest_s):
+    def watch(
+        self,
+        name: str,
+        engine: SyncEngine,
+        pulse: Callable[[], Pulse],
+        *,
+        reachable: Callable[[], bool],
+        longest_s: float,
+    ) -> None:
         """Begins to look after an engine. ``reachable()`` says whether the network is up."""
         with self._lock:
             now = time.monotonic()
             self._watched[name] = Watched(name, engine, pulse, reachable, longest_s, now)
 
-    def forget(self, name):
+    def forget(self, name: str) -> None:
         """Looks after it no more."""
         with self._lock:
             self._watched.pop(name, None)
 
-    def check(self):
+    def check(self) -> None:
         """``BrokenPromise`` if an engine was found stranded."""
         with self._lock:
             found = list(self._found)
         check(not found, "; ".join(found[:3]))
 
-    def _run(self):
+    def _run(self) -> None:
         while not self._ended.wait(LOOK_EVERY_S):
             with self._lock:
                 watched = list(self._watched.values())
@@ -106,7 +121,7 @@ class Watchdog:
                         self._found.append(f"{each.name} is stranded: {reason}")
                         self._watched.pop(each.name, None)
 
-    def _look(self, each):
+    def _look(self, each: Watched) -> str | None:
         """Why it is stranded; ``None``: it is not."""
         now = time.monotonic()
         pulse = each.pulse()
@@ -143,7 +158,7 @@ class Watchdog:
             f"and nothing on the wire for {quiet:.1f} s"
         )
 
-    def _to_send(self, engine):
+    def _to_send(self, engine: SyncEngine) -> tuple[int, list[float]]:
         """How many items could be sent now, and the waits of those that have one."""
         now = datetime.now(timezone.utc)
         blocked = {(item.entity, item.record_id) for item in engine.failed()}
@@ -163,5 +178,5 @@ class Watchdog:
         return due, waits
 
 
-def _seconds_until(moment):
+def _seconds_until(moment: datetime | None) -> float:
     return -1.0 if moment is None else (moment - datetime.now(timezone.utc)).total_seconds()

@@ -1,11 +1,16 @@
-"""Weather: which request meets which fault. Drawn from a seed, in the order requests come.
+"""A schedule of faults: which request meets which fault.
+
+Drawn from a seed, in the order of the requests.
 
 Any thread may ask; the lock guards the draw.
 """
 
+import random
 import threading
+from collections.abc import Callable
 
-from tests.torture.faults import elsewhere, of_every_kind
+from bytelyst_sync.testing.raw import RecordedRequest
+from tests.torture.faults import Fault, elsewhere, of_every_kind
 
 __all__ = ["Only", "Storm"]
 
@@ -20,23 +25,31 @@ class Storm:
     up.
     """
 
-    def __init__(self, rng, rate, *, stall_s, lates=True, loops=0.002):
+    def __init__(
+        self,
+        rng: random.Random,
+        rate: float,
+        *,
+        stall_s: float,
+        lates: bool = True,
+        loops: float = 0.002,
+    ) -> None:
         self._lock = threading.Lock()
         self._rng = rng
         self.rate = rate
         self._stall_s = stall_s
         self._lates = lates
         self._loops = loops
-        self._looping = {}
+        self._looping: dict[tuple[str, str, str | None], int] = {}
         self.begun_loops = 0
 
-    def stop(self):
+    def stop(self) -> None:
         """Nothing happens any more."""
         with self._lock:
             self.rate = 0.0
             self._looping.clear()
 
-    def draw(self, seen):
+    def draw(self, seen: RecordedRequest) -> Fault | None:
         """The fault of this request, or none."""
         with self._lock:
             place = (seen.method, seen.path, seen.headers.get("idempotency-key"))
@@ -56,14 +69,14 @@ class Storm:
 class Only:
     """One kind of fault for every request while it is ``on``; ``make`` gives a fault."""
 
-    def __init__(self, make):
+    def __init__(self, make: Callable[[], Fault]) -> None:
         self._make = make
         self.on = True
 
-    def stop(self):
+    def stop(self) -> None:
         """Nothing happens any more."""
         self.on = False
 
-    def draw(self, seen):
+    def draw(self, seen: RecordedRequest) -> Fault | None:
         """The fault, or none any more."""
         return self._make() if self.on else None

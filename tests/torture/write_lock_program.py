@@ -1,16 +1,17 @@
 """Processes that push to one queue at once, with as many checkpoints as can be.
 
-``guard_program.py QUEUE PROCESSES THREADS PUSHES guarded|unguarded``: each thread of each forked
-process pushes its events. Prints the number of acknowledged ones.
+``write_lock_program.py QUEUE PROCESSES THREADS PUSHES guarded|unguarded``: each thread of each
+forked process pushes its events. Prints the number of acknowledged ones.
 """
 
 import os
 import sys
 import threading
 
-from bytelyst_sync import EntityConfig, create_sync_engine
-from bytelyst_sync.storage import sqlite_file
-from bytelyst_sync.storage.guard import LockFile
+from bytelyst_sync import EntityConfig, SyncEngine, create_sync_engine
+from bytelyst_sync.storage.delivery_lock import LockFile
+from bytelyst_sync.storage.sqlite import opening
+from bytelyst_sync.storage.sqlite.wal_file import WAL_PAGES
 
 PAGES_TO_CHECKPOINT = 8
 ENTITIES = {"events": EntityConfig("/events", dedup="none")}
@@ -19,7 +20,7 @@ ENTITIES = {"events": EntityConfig("/events", dedup="none")}
 def push_all(path: str, process: int, threads: int, pushes: int) -> None:
     """With an engine that is closed and opened again: a close checkpoints too."""
 
-    def push(engine, thread, half):
+    def push(engine: SyncEngine, thread: int, half: int) -> None:
         for number in range(half * pushes // 2, (half + 1) * pushes // 2):
             engine.push("events", {"id": f"{process}-{thread}-{number}", "text": "x" * 700})
 
@@ -40,11 +41,11 @@ def push_all(path: str, process: int, threads: int, pushes: int) -> None:
 def main() -> None:
     """Reads the arguments."""
     path, processes, threads, pushes, how = sys.argv[1:]
-    assert sqlite_file.LOG_PAGES > PAGES_TO_CHECKPOINT
-    sqlite_file.LOG_PAGES = PAGES_TO_CHECKPOINT
+    assert WAL_PAGES > PAGES_TO_CHECKPOINT
+    opening.WAL_PAGES = PAGES_TO_CHECKPOINT  # type: ignore[attr-defined]  # it imports that
     if how == "unguarded":
-        LockFile.try_acquire = lambda _: True
-        LockFile.release = lambda _: None
+        LockFile.try_acquire = lambda self: True  # type: ignore[method-assign]  # for everybody
+        LockFile.release = lambda self: None  # type: ignore[method-assign]  # the same
     children = []
     for process in range(int(processes)):
         child = os.fork()

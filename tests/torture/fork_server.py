@@ -1,9 +1,11 @@
 """Processes by the hundred: forked from one that has everything imported and nothing in use.
 
 A fork takes a millisecond where an interpreter's start takes two hundred, so that a thousand kills
-fit into a minute. The nursery itself is forked before the trial has any thread, never makes an
+fit into a minute. The fork_server itself is forked before the trial has any thread, never makes an
 engine, and has one thread: to the package, each child is a program that has just begun.
 """
+
+from __future__ import annotations
 
 import importlib
 import json
@@ -15,17 +17,21 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tests.torture.harness import check
+from tests.torture.harness import BrokenPromise, check
 
-__all__ = ["Nursery", "read_lines", "teller"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["ForkServer", "read_lines", "teller"]
 
 BOUND_S = 120.0
 """Longer than any child that is not killed may take."""
 FAILED = 3
 
 
-class Nursery:
+class ForkServer:
     """Starts children that run ``function(*arguments)`` of a module; a context manager.
 
     To be made before any thread is started. Not to be shared between threads.
@@ -42,7 +48,7 @@ class Nursery:
         self._answers = self._line.makefile("r")
         self._living: set[int] = set()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -54,7 +60,11 @@ class Nursery:
 
     def start(self, function: Callable[..., object], *arguments: object) -> int:
         """Has a child run it; returns its process id."""
-        pid = self._ask("start", function.__module__, function.__name__, arguments)
+        return self.start_by_name(function.__module__, function.__name__, *arguments)
+
+    def start_by_name(self, module: str, name: str, *arguments: object) -> int:
+        """The same for a function of a module that only the fork server and its children import."""
+        pid = self._ask("start", module, name, arguments)
         self._living.add(pid)
         return pid
 
@@ -64,7 +74,8 @@ class Nursery:
             status = self._ask("reap", pid)
         except TimeoutError:
             os.kill(pid, signal.SIGABRT)
-            check(False, f"a process that nobody killed ends within {BOUND_S:g} s")
+            promise = f"a process that nobody killed ends within {BOUND_S:g} s"
+            raise BrokenPromise(promise) from None
         self._living.discard(pid)
         return status
 
@@ -81,7 +92,7 @@ class Nursery:
 
 
 def _serve(line: socket.socket) -> None:
-    """The nursery's own process; never returns."""
+    """The fork_server's own process; never returns."""
     # a parent that is gone ends it: its line does
     for question in line.makefile("r"):
         verb, *rest = json.loads(question)
@@ -102,7 +113,7 @@ def _serve(line: socket.socket) -> None:
 def _run(function: Callable[..., object], arguments: list[object]) -> None:
     try:
         function(*arguments)
-    except BaseException:  # noqa: BLE001 - it must not become another nursery
+    except BaseException:  # noqa: BLE001 - it must not become another fork_server
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(FAILED)
@@ -112,10 +123,14 @@ def _run(function: Callable[..., object], arguments: list[object]) -> None:
 def teller(path: str) -> Callable[[object], None]:
     """For a child: writes a line of JSON at once, so that a kill takes back nothing told."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    return lambda news: os.write(descriptor, json.dumps(news, default=str).encode() + b"\n")
+
+    def tell(news: object) -> None:
+        os.write(descriptor, json.dumps(news, default=str).encode() + b"\n")
+
+    return tell
 
 
-def read_lines(path: Path) -> list[object]:
+def read_lines(path: Path) -> list[Any]:
     """What a child told; a last line that a kill cut short was not told."""
     if not path.exists():
         return []
