@@ -1,0 +1,1 @@
+"""The application: orders, which a partner gets."""
