@@ -1,0 +1,1 @@
+"""Long trials of experiments: simulations, replayed streams of others, kills. ``make trials``."""
