@@ -1,4 +1,4 @@
-"""All verbs, put together: importing a module adds its verbs to the group."""
+"""Imports the modules of all verbs: each adds its verbs to the group."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ __all__ = ["root", "run"]
 for _name in (
     "setup_verbs",
     "store_verbs",
+    "records",
     "network_verbs",
     "failed_verbs",
     "conflict_verbs",
+    "experiment_verbs",
     "transfer",
+    "copy_verb",
+    "sign_out",
     "doctor",
+    "dialect_verbs",
+    "ops",
 ):
     import_module(f"bytelyst_sync.cli.{_name}")  # in the order in which --help lists the verbs
 
@@ -31,5 +37,5 @@ def run(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
     if code == ExitCode.INTERRUPTED and threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all that is left to do is to end
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not interrupt the exit
     return code

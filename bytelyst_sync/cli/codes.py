@@ -42,7 +42,7 @@ MEANINGS: dict[ExitCode, str] = {
     ExitCode.CREDENTIALS: "the server refused the credentials, or there are none",
     ExitCode.NOT_INSTALLED: 'the extra is not installed: pip install "bytelyst-sync[cli]"',
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C); what is queued stays queued",
-    ExitCode.PIPE: "whoever read the output stopped reading (| head)",
+    ExitCode.PIPE: "the program that read the output ended (| head)",
 }
 
 _KINDS: tuple[tuple[type[SyncError], ExitCode], ...] = (

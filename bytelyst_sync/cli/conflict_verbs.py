@@ -1,8 +1,9 @@
-"""Conflicts: list them, compare the sides, settle them."""
+"""The verbs for conflicts: list, show, resolve."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import click
 from rich import box
@@ -11,17 +12,19 @@ from rich.text import Text
 
 from bytelyst_sync.cli.codes import ExitCode
 from bytelyst_sync.cli.group import root, verb
-from bytelyst_sync.cli.options import Said, object_given
+from bytelyst_sync.cli.options import CliContext, object_argument
 from bytelyst_sync.cli.session import local_engine
-from bytelyst_sync.cli.show import Screen, clean, moment, short
+from bytelyst_sync.cli.show import Screen
 from bytelyst_sync.cli.store_verbs import item_json, note_missing
 from bytelyst_sync.engine import SyncEngine
+from bytelyst_sync.inspection.text import clean, moment, short
 from bytelyst_sync.model import Conflict
 
 __all__: list[str] = []
 
 _ABSENT: Any = object()
 _WIDTH = 200
+_SIDES: Mapping[str, Literal["local", "remote"]] = {"local": "local", "remote": "remote"}
 
 
 @root.group("conflicts")
@@ -30,7 +33,7 @@ def conflicts() -> None:
 
 
 def conflict_json(conflict: Conflict, *, data: bool) -> dict[str, Any]:
-    """The documented shape; the records themselves only if they are asked for."""
+    """The documented JSON of a conflict; ``data``: with the records."""
     remote_time = conflict.remote_time
     shape: dict[str, Any] = {
         "id": conflict.id,
@@ -49,17 +52,17 @@ def conflict_json(conflict: Conflict, *, data: bool) -> dict[str, Any]:
 
 @verb(conflicts, name="list")
 @click.option("--resolved", is_flag=True, help="The settled ones of the last 30 days.")
-def _list(said: Said, resolved: bool) -> int:
+def _list(context: CliContext, resolved: bool) -> int:
     """List the open conflicts, oldest first."""
-    settings, screen = said.settings(), said.screen
+    settings, screen = context.settings(), context.screen
     note_missing(screen, settings)
     with local_engine(settings) as engine:
-        found = engine.conflicts(resolved)
+        listed = engine.conflicts(resolved)
         if screen.json:
-            for each in found:
+            for each in listed:
                 screen.record(conflict_json(each, data=False))
             return ExitCode.OK
-        rows = [_row(each) for each in found]
+        rows = [_row(each) for each in listed]
     if screen.rich and not rows:
         screen.say("no settled conflict" if resolved else "no open conflict")
         return ExitCode.OK
@@ -84,11 +87,11 @@ def _row(each: Conflict) -> list[object]:
 
 @verb(conflicts, name="show")
 @click.argument("id_", metavar="ID")
-def _show(said: Said, id_: str) -> int:
+def _show(context: CliContext, id_: str) -> int:
     """Compare the sides of one conflict, field by field: what both started from, here, there."""
-    settings, screen = said.settings(), said.screen
+    settings, screen = context.settings(), context.screen
     with local_engine(settings) as engine:
-        conflict = _found(engine, id_)
+        conflict = _conflict_of(engine, id_)
     if screen.json:
         screen.document(conflict_json(conflict, data=True))
         return ExitCode.OK
@@ -156,11 +159,11 @@ def _shown(value: Any) -> str:
     return "–" if value is _ABSENT else clean(short(value, _WIDTH))
 
 
-def _found(engine: SyncEngine, id_: str) -> Conflict:
-    wanted = id_.lstrip("#")
+def _conflict_of(engine: SyncEngine, id_: str) -> Conflict:
+    number = id_.lstrip("#")
     for resolved in (False, True):
         for each in engine.conflicts(resolved):
-            if each.id == wanted:
+            if each.id == number:
                 return each
     raise click.UsageError(f"no conflict {id_}: `bytelyst-sync conflicts list` shows their ids")
 
@@ -168,12 +171,13 @@ def _found(engine: SyncEngine, id_: str) -> Conflict:
 @verb(conflicts, name="resolve")
 @click.argument("id_", metavar="ID")
 @click.argument("answer", metavar="local|remote|JSON|-|@FILE")
-def _resolve(said: Said, id_: str, answer: str) -> int:
+def _resolve(context: CliContext, id_: str, answer: str) -> int:
     """Settle a conflict: keep the local side, the remote one, or the record given."""
-    settings, screen = said.settings(), said.screen
-    data = answer if answer in ("local", "remote") else object_given(answer, "the record")
+    settings, screen = context.settings(), context.screen
+    side = _SIDES.get(answer)
+    data = object_argument(answer, "the record") if side is None else side
     with local_engine(settings) as engine:
-        conflict = _found(engine, id_)
+        conflict = _conflict_of(engine, id_)
         if conflict.resolution is not None:
             raise click.UsageError(f"conflict {id_} is settled already: {conflict.resolution}")
         item = engine.resolve(conflict, data)

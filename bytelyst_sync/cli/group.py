@@ -1,7 +1,7 @@
-"""The command itself: its help, its verbs in order, and what an error ends with.
+"""The command itself: its help, its verbs in order, and its handling of errors.
 
-Every error of the package, of the command line and of the system's pipes ends here, as one line
-and an exit code. Anything else is a bug, and shows where.
+Every error of the package, the command line and the system's pipes is shown as one line, and sets
+the exit code. Any other exception is a bug, and is shown with its traceback.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import click
 
 from bytelyst_sync import __version__
 from bytelyst_sync.cli.codes import MEANINGS, ExitCode, code_of
-from bytelyst_sync.cli.options import Said, common_options, pass_said
-from bytelyst_sync.cli.show import clean
+from bytelyst_sync.cli.options import CliContext, common_options, pass_context
 from bytelyst_sync.errors import SyncError
+from bytelyst_sync.inspection.text import clean
 
 __all__ = ["PROGRAM", "root", "verb"]
 
@@ -36,6 +36,7 @@ def _epilog() -> str:
             "\b",
             "Settings: the file (--config, BYTELYST_SYNC_CONFIG or ./bytelyst-sync.toml),",
             "then BYTELYST_SYNC_* in the environment, then flags; the later ones win.",
+            "Or those of a program's own engine (--app, BYTELYST_SYNC_APP), then flags.",
             "Options may stand before or after the verb.",
             "",
             "\b",
@@ -63,7 +64,7 @@ class Root(click.Group):
             error.show()
             code = ExitCode.USAGE
         except click.ClickException as error:
-            # of its own words click knows more: what there is to choose from
+            # click adds the possible values to its own messages
             own = type(error) is click.UsageError
             _complain(error.format_message(), None if own else getattr(error, "ctx", None))
             code = ExitCode.USAGE
@@ -97,7 +98,7 @@ def _complain(message: str, ctx: click.Context | None = None) -> None:
 
 
 def _stop_writing() -> None:
-    """Nobody reads any more: what is still buffered goes nowhere, without a word."""
+    """Discards buffered output without an error: nobody reads it any more."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -118,27 +119,34 @@ def root() -> None:
 
 
 def verb(group: click.Group, **settings: Any) -> Callable[[Function], click.Command]:
-    """Makes a verb of a function: it is given ``Said`` first, and returns its exit code."""
+    """Makes a function a verb: it takes the ``CliContext`` first, and returns an exit code."""
 
     def make(function: Function) -> click.Command:
-        def call(said: Said, *args: Any, **options: Any) -> Any:
-            _log(said.verbose)
-            return function(said, *args, **options)
+        def call(context: CliContext, *args: Any, **options: Any) -> Any:
+            _log(context.verbose)
+            return function(context, *args, **options)
 
         call.__doc__ = function.__doc__
         call.__click_params__ = getattr(function, "__click_params__", [])  # type: ignore[attr-defined]
         settings.setdefault("epilog", _ALSO)
         name = settings.pop("name", function.__name__.strip("_").split("_")[-1])
-        made: click.Command = group.command(name, **settings)(common_options(pass_said(call)))
-        return made
+        command: click.Command = group.command(name, **settings)(common_options(pass_context(call)))
+        return command
 
     return make
+
+
+class _CleanFormatter(logging.Formatter):
+    """Escapes control characters for terminals, line by line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(clean, super().format(record).split("\n")))
 
 
 def _log(verbose: int) -> None:
     if verbose:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+        handler.setFormatter(_CleanFormatter("%(name)s: %(message)s"))
         logger = logging.getLogger("bytelyst_sync")
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG if verbose > 1 else logging.INFO)

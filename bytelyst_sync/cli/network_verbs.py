@@ -1,4 +1,4 @@
-"""The verbs that send and fetch: flush, pull, sync."""
+"""The verbs that use the network: flush, pull, sync."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import click
 
 from bytelyst_sync.cli.codes import ExitCode
 from bytelyst_sync.cli.group import root, verb
-from bytelyst_sync.cli.options import ENTITY, Said
-from bytelyst_sync.cli.progress import followed
+from bytelyst_sync.cli.options import ENTITY, CliContext
+from bytelyst_sync.cli.progress import run_with_progress
 from bytelyst_sync.cli.session import Wire, sending_engine
-from bytelyst_sync.cli.show import count_of, duration, moment
 from bytelyst_sync.engine import SyncEngine
+from bytelyst_sync.inspection.text import count_of, duration, moment
 from bytelyst_sync.model import SyncResult, SyncStatusInfo
 
 __all__: list[str] = []
@@ -28,32 +28,37 @@ _timeout = click.option(
 
 @verb(root, name="flush", short_help="Deliver what is queued, and wait for it.")
 @_timeout
-def _flush(said: Said, timeout: float | None) -> int:
+def _flush(context: CliContext, timeout: float | None) -> int:
     """Deliver what is queued. If another program delivers, wait until either has."""
-    return _run(said, lambda engine: engine.flush(timeout), pushes=True)
+    return _run(context, lambda engine: engine.flush(timeout), pushes=True)
 
 
 @verb(root, name="pull")
 @click.argument("entity", type=ENTITY, required=False)
 @click.option("--full", is_flag=True, help="List everything anew; what is gone there goes here.")
+@click.option("--accept", is_flag=True, help="With --full: also if so many are gone (max_vanish).")
 @_timeout
-def _pull(said: Said, entity: str | None, full: bool, timeout: float | None) -> int:
+def _pull(
+    context: CliContext, entity: str | None, full: bool, accept: bool, timeout: float | None
+) -> int:
     """Fetch what others changed, of one entity or of all."""
+    if accept and not full:
+        raise click.UsageError("--accept says what a full listing may remove: give --full with it")
 
     def call(engine: SyncEngine) -> SyncResult:
         if not full:
             return engine.pull(entity, timeout)
         names = [entity] if entity else list(engine.config.entities)
-        return reduce(_joined, (engine.reconcile(name) for name in names))
+        return reduce(_joined, (engine.reconcile(name, accept) for name in names))
 
-    return _run(said, call, pulls=True)
+    return _run(context, call, pulls=True)
 
 
 @verb(root, name="sync")
 @_timeout
-def _sync(said: Said, timeout: float | None) -> int:
+def _sync(context: CliContext, timeout: float | None) -> int:
     """Deliver, fetch, and deliver what came of it."""
-    return _run(said, lambda engine: engine.full_sync(timeout), pushes=True, pulls=True)
+    return _run(context, lambda engine: engine.full_sync(timeout), pushes=True, pulls=True)
 
 
 def _joined(first: SyncResult, then: SyncResult) -> SyncResult:
@@ -69,21 +74,23 @@ def _joined(first: SyncResult, then: SyncResult) -> SyncResult:
 
 
 def _run(
-    said: Said,
+    context: CliContext,
     call: Callable[[SyncEngine], SyncResult],
     *,
     pushes: bool = False,
     pulls: bool = False,
 ) -> int:
-    settings, screen = said.settings(), said.screen
+    settings, screen = context.settings(), context.screen
     with sending_engine(settings) as (engine, wire):
         before = engine.queue_length if pushes else 0
-        result = followed(engine, wire, screen, lambda: call(engine), pushes=pushes, pulls=pulls)
+        result = run_with_progress(
+            engine, wire, screen, lambda: call(engine), pushes=pushes, pulls=pulls
+        )
         info = engine.status
     code = _code(result, wire)
-    reason = None if code is ExitCode.OK else info.last_error
+    error = None if code is ExitCode.OK else info.last_error
     if screen.json:
-        screen.document(_result_json(result, info, reason))
+        screen.document(_result_json(result, info, error))
         return code
     screen.say(_summary(result, before, pulls=pulls), None if result.success else "yellow")
     for text in _why(result, info, code):
@@ -101,14 +108,20 @@ def _code(result: SyncResult, wire: Wire) -> ExitCode:
     return ExitCode.OFFLINE if result.offline else ExitCode.FAILED
 
 
-def _result_json(result: SyncResult, info: SyncStatusInfo, reason: str | None) -> dict[str, Any]:
+def _result_json(result: SyncResult, info: SyncStatusInfo, error: str | None) -> dict[str, Any]:
     shape = attrs.asdict(result, recurse=False)
     shape["timestamp"] = result.timestamp.isoformat()
-    return {**shape, "failed": info.failed, "open_conflicts": info.conflicts, "last_error": reason}
+    return {
+        **shape,
+        "failed": info.failed,
+        "open_conflicts": info.conflicts,
+        "last_error": error,
+        "reason": info.reason,
+    }
 
 
 def _summary(result: SyncResult, before: int, *, pulls: bool) -> str:
-    """``before``: how much waited at the start."""
+    """The summary of a run; ``before``: how many items waited at the start."""
     parts = []
     settled = result.pushed + result.conflicts + result.errors
     if before - result.remaining > settled:
@@ -130,26 +143,26 @@ def _summary(result: SyncResult, before: int, *, pulls: bool) -> str:
 
 
 def _why(result: SyncResult, info: SyncStatusInfo, code: ExitCode) -> list[str]:
-    """What hindered, and the way out."""
+    """Why it was no success, and what to do next."""
     if code is ExitCode.OK:
         return []
-    told = [info.last_error] if info.last_error else []
+    lines = [info.last_error] if info.last_error else []
     if code is ExitCode.OFFLINE:
-        told.append("offline: what is queued stays queued; `bytelyst-sync doctor` looks for why")
+        lines.append("offline: what is queued stays queued; `bytelyst-sync doctor` looks for why")
     if code is ExitCode.CREDENTIALS:
-        told.append("check BYTELYST_SYNC_AUTH, or the variable that auth_env names")
+        lines.append("check BYTELYST_SYNC_AUTH, or the variable that auth_env names")
     if info.next_retry is not None and code is ExitCode.FAILED:
-        told.append(f"the next try is due {moment(info.next_retry)}")
+        lines.append(f"the next try is due {moment(info.next_retry)}")
     if result.remaining and code is ExitCode.FAILED:
-        told.append("`bytelyst-sync queue` shows what waits and until when")
-    return told
+        lines.append("`bytelyst-sync queue` shows what waits and until when")
+    return lines
 
 
 def _decisions(info: SyncStatusInfo) -> list[str]:
-    """What waits for a person, from now or from before."""
-    told = []
+    """What waits for a decision."""
+    lines = []
     if info.failed:
-        told.append(f"{count_of(info.failed, 'item')} failed: `bytelyst-sync failed list`")
+        lines.append(f"{count_of(info.failed, 'item')} failed: `bytelyst-sync failed list`")
     if info.conflicts:
-        told.append(f"{count_of(info.conflicts, 'conflict')} open: `bytelyst-sync conflicts list`")
-    return told
+        lines.append(f"{count_of(info.conflicts, 'conflict')} open: `bytelyst-sync conflicts list`")
+    return lines

@@ -1,4 +1,4 @@
-"""What all verbs take: where the settings are, how to show, and data given in three ways.
+"""The options that all verbs take, and data given as an argument, a file or standard input.
 
 The common options may stand before or after the verb; the later one counts.
 """
@@ -15,28 +15,29 @@ import attrs
 import click
 from click.shell_completion import CompletionItem
 
-from bytelyst_sync.cli.settings import Given, Settings, load
+from bytelyst_sync.cli.settings import Flags, load
 from bytelyst_sync.cli.show import Screen
 from bytelyst_sync.errors import ConfigError
+from bytelyst_sync.inspection.settings import Settings
 
 __all__ = [
     "ENTITY",
-    "Said",
+    "CliContext",
     "common_options",
-    "json_given",
-    "object_given",
-    "pass_said",
-    "value_given",
+    "json_argument",
+    "object_argument",
+    "pass_context",
+    "text_argument",
 ]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 @attrs.define
-class Said:
-    """What the command line says to every verb."""
+class CliContext:
+    """The common options of one run of the command."""
 
-    given: Given = attrs.field(factory=Given)
+    flags: Flags = attrs.field(factory=Flags)
     as_json: bool = False
     quiet: bool = False
     verbose: int = 0
@@ -51,22 +52,22 @@ class Said:
 
     def settings(self) -> Settings:
         """The settings, read and checked."""
-        return load(self.given)
+        return load(self.flags)
 
 
-pass_said = click.make_pass_decorator(Said, ensure=True)
+pass_context = click.make_pass_decorator(CliContext, ensure=True)
 
 
 def _keeps(where: str, name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
-    """A callback that puts the value where all verbs find it; nothing said changes nothing."""
+    """A callback that stores the value in the ``CliContext``; without a value it does nothing."""
 
     def keep(ctx: click.Context, param: click.Parameter, value: Any) -> None:
-        said = ctx.ensure_object(Said)
+        context = ctx.ensure_object(CliContext)
         if value in (None, (), False, 0):
             return
         if isinstance(value, tuple):
             _require_pairs(ctx, param, value)
-        target = said.given if where == "given" else said
+        target = context.flags if where == "flags" else context
         before = getattr(target, name)
         setattr(target, name, before + value if isinstance(value, tuple) else value)
 
@@ -81,17 +82,22 @@ def _require_pairs(ctx: click.Context, param: click.Parameter, values: tuple[str
 
 
 _COMMON: tuple[tuple[tuple[str, ...], str, str, dict[str, Any]], ...] = (
-    (("--config",), "given.config",
+    (("--config",), "flags.config",
      "The configuration file (default: ./bytelyst-sync.toml).", {"metavar": "FILE"}),
-    (("--base-url",), "given.base_url", "Where the API is.", {"metavar": "URL"}),
-    (("--storage",), "given.storage", "Where the queue lives.", {"metavar": "FILE"}),
-    (("--entity",), "given.entities", "An entity beside those of the file; repeatable.",
+    (("--app",), "flags.app",
+     "The engine of a program, its SyncConfig, or a function that returns one.",
+     {"metavar": "MODULE:NAME"}),
+    (("--key-env",), "flags.key_env", "The variable with the key of an encrypted store.",
+     {"metavar": "VARIABLE"}),
+    (("--base-url",), "flags.base_url", "Where the API is.", {"metavar": "URL"}),
+    (("--storage",), "flags.storage", "Where the queue lives.", {"metavar": "FILE"}),
+    (("--entity",), "flags.entities", "An entity beside those of the file; repeatable.",
      {"metavar": "NAME=/ENDPOINT", "multiple": True}),
-    (("--set",), "given.sets", "Any other setting, such as max_retries=3; repeatable.",
+    (("--set",), "flags.sets", "Any other setting, such as max_retries=3; repeatable.",
      {"metavar": "NAME=VALUE", "multiple": True}),
-    (("--json",), "said.as_json", "Results as JSON.", {"is_flag": True}),
-    (("-q", "--quiet"), "said.quiet", "No notes and no progress.", {"is_flag": True}),
-    (("-v", "--verbose"), "said.verbose", "Log to standard error; -vv logs more.",
+    (("--json",), "context.as_json", "Results as JSON.", {"is_flag": True}),
+    (("-q", "--quiet"), "context.quiet", "No notes and no progress.", {"is_flag": True}),
+    (("-v", "--verbose"), "context.verbose", "Log to standard error; -vv logs more.",
      {"count": True}),
 )  # fmt: skip
 """Flags, where their value is kept, help, and how they are read."""
@@ -127,7 +133,7 @@ class EntityName(click.types.StringParamType):
         """The names that are configured."""
         del param
         try:
-            names = load(ctx.ensure_object(Said).given).config.entities
+            names = load(ctx.ensure_object(CliContext).flags).config.entities
         except ConfigError:
             return []
         return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
@@ -139,8 +145,8 @@ ENTITY = EntityName()
 # --- data
 
 
-def value_given(text: str, what: str = "the data") -> str:
-    """The text itself, or that of ``@file``, or of standard input (``-``)."""
+def text_argument(text: str, what: str = "the data") -> str:
+    """The text itself, the content of ``@file``, or that of standard input (``-``)."""
     if text == "-":
         return _decoded(sys.stdin.buffer.read(), f"{what} from standard input")
     if text.startswith("@"):
@@ -159,9 +165,9 @@ def _decoded(content: bytes, where: str) -> str:
         raise click.UsageError(f"{where} is not UTF-8 (byte {error.start})") from None
 
 
-def json_given(text: str, what: str = "the data") -> Any:
-    """The JSON that was given in one of the three ways."""
-    content = value_given(text, what)
+def json_argument(text: str, what: str = "the data") -> Any:
+    """The JSON value of an argument; see ``text_argument``."""
+    content = text_argument(text, what)
     try:
         return json.loads(content)
     except json.JSONDecodeError as error:
@@ -173,9 +179,9 @@ def json_given(text: str, what: str = "the data") -> Any:
         raise click.UsageError(f"{what} is nested too deeply") from None
 
 
-def object_given(text: str, what: str = "the data") -> dict[str, Any]:
-    """The same, where it must be an object."""
-    found = json_given(text, what)
-    if not isinstance(found, dict):
+def object_argument(text: str, what: str = "the data") -> dict[str, Any]:
+    """The JSON object of an argument; ``UsageError`` for any other value."""
+    value = json_argument(text, what)
+    if not isinstance(value, dict):
         raise click.UsageError(f'{what} must be a JSON object, such as \'{{"title": "x"}}\'')
-    return found
+    return value

@@ -1,4 +1,4 @@
-"""A status for people: once, or again and again on one spot of the terminal."""
+"""Shows the status: once, or live on a terminal until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any, NoReturn
 
 from rich.console import Group, RenderableType
@@ -16,11 +17,12 @@ from rich.table import Table
 from rich.text import Text
 
 from bytelyst_sync.cli.codes import ExitCode
-from bytelyst_sync.cli.look import Numbers, Snapshot, look
 from bytelyst_sync.cli.session import exists, opened_store
-from bytelyst_sync.cli.settings import Settings
-from bytelyst_sync.cli.show import Screen, clean, moment
+from bytelyst_sync.cli.show import Screen
 from bytelyst_sync.errors import StorageError
+from bytelyst_sync.inspection.settings import Settings
+from bytelyst_sync.inspection.snapshot import Numbers, Snapshot, take_snapshot
+from bytelyst_sync.inspection.text import clean, moment
 from bytelyst_sync.storage import Storage
 
 __all__ = ["describe", "watch"]
@@ -29,6 +31,10 @@ Shape = Callable[[Settings, Snapshot, "bool | None", "str | None"], dict[str, An
 _COLUMNS = ("waiting", "sending", "retrying", "blocked", "failed", "conflicts")
 _STYLES = {"failed": "red", "conflicts": "magenta", "retrying": "yellow", "sending": "cyan"}
 _PROBE_EVERY_S = 5.0
+_REASONS = {
+    "deliverer": "the deliverer gives no sign of life; another process takes over if it stays so",
+    "blocked": 'an item waits for a decision, and nothing overtakes it (order="strict")',
+}
 
 
 def describe(
@@ -42,7 +48,7 @@ def describe(
     screen.say(f"store: {settings.store}")
     screen.say(f"all: {_words(snapshot.total, snapshot.conflicts)}")
     for name, numbers in snapshot.entities.items():
-        screen.say(f"{name}: {_words(numbers, numbers.parked)}{_stranger(settings, name)}")
+        screen.say(f"{name}: {_words(numbers, numbers.parked)}{_unknown_mark(settings, name)}")
     for text in _notes(snapshot):
         screen.say(text)
 
@@ -51,7 +57,7 @@ def _answering(online: bool | None) -> str:
     return {None: "", True: " (answers)", False: " (no answer)"}[online]
 
 
-def _stranger(settings: Settings, name: str) -> str:
+def _unknown_mark(settings: Settings, name: str) -> str:
     return "" if name in settings.config.entities else " (not configured here)"
 
 
@@ -69,6 +75,10 @@ def _notes(snapshot: Snapshot) -> list[str]:
         notes.append(f"next retry: {'due' if due else moment(snapshot.next_retry)}")
     if snapshot.trouble is not None:
         notes.append(f"last error: {snapshot.trouble}")
+    if snapshot.deliverer is not None:
+        notes.append(f"deliverer: {snapshot.deliverer}")
+    if snapshot.reason is not None:
+        notes.append(f"held up: {_REASONS[snapshot.reason]}")
     return notes
 
 
@@ -83,7 +93,7 @@ def _panel(
     for name in names:
         numbers = snapshot.entities.get(name, Numbers())
         table.add_row(
-            Text(clean(name) + _stranger(settings, name)), *_counts(numbers, numbers.parked)
+            Text(clean(name) + _unknown_mark(settings, name)), *_counts(numbers, numbers.parked)
         )
     if len(names) > 1:
         table.add_row(Text("all", style="bold"), *_counts(snapshot.total, snapshot.conflicts))
@@ -99,7 +109,10 @@ def _panel(
     if notes:
         parts += [Text(""), *notes]
     return Panel(
-        Group(*parts), title=_headline(snapshot), title_align="left", subtitle=footer or None
+        Group(*parts),
+        title=_headline(snapshot),
+        title_align="left",
+        subtitle=Text(clean(footer)) if footer else None,
     )
 
 
@@ -126,7 +139,7 @@ def _counts(numbers: Numbers, conflicts: int) -> list[Text]:
 
 
 class _Prober:
-    """Asks the server every few seconds, on a thread of its own: an answer may take its time."""
+    """Probes the server every few seconds, on a separate thread: a probe may take seconds."""
 
     def __init__(self, ask: Callable[[], bool] | None) -> None:
         self._ask = ask
@@ -153,22 +166,22 @@ def watch(
     ask: Callable[[], bool] | None,
     shape: Shape,
 ) -> int:
-    """Shows it until Ctrl-C; elsewhere than on a terminal, a line whenever something changed."""
-    prober, looker = _Prober(ask), _Looker(settings)
+    """Shows the status until Ctrl-C. If the output is no terminal, prints a line at each change."""
+    prober, reader = _Prober(ask), _StoreReader(settings)
     try:
         if screen.rich:
-            _watch_live(settings, screen, interval, prober, looker)
+            _watch_live(settings, screen, interval, prober, reader)
         else:
-            _watch_lines(settings, screen, interval, prober, looker, shape)
+            _watch_lines(settings, screen, interval, prober, reader, shape)
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED  # the usual way out: nothing to say
     finally:
         prober.close()
-        looker.close()
+        reader.close()
 
 
-class _Looker:
-    """Keeps the store open between looks, once it is there."""
+class _StoreReader:
+    """Reads snapshots; keeps the store open in between, once it exists."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -176,23 +189,24 @@ class _Looker:
         self._store: Storage | None = None
 
     def __call__(self) -> tuple[Snapshot, str | None]:
-        if self._store is None and not exists(self._settings.store):
+        if self._store is None and not exists(self._settings):
             return Snapshot(exists=False), None
         if self._store is None:
             self._store = self._open.enter_context(opened_store(self._settings))
-        return self._store.read(look), self._store.notice
+        snapshot = self._store.read(partial(take_snapshot, settings=self._settings))
+        return snapshot, self._store.notice
 
     def close(self) -> None:
         self._open.close()
 
 
 def _watch_live(
-    settings: Settings, screen: Screen, interval: float, prober: _Prober, looker: _Looker
+    settings: Settings, screen: Screen, interval: float, prober: _Prober, reader: _StoreReader
 ) -> NoReturn:
     with Live(console=screen.out, auto_refresh=False, transient=False) as live:
         while True:
             try:
-                snapshot, notice = looker()
+                snapshot, notice = reader()
                 footer = notice or f"{datetime.now().astimezone():%H:%M:%S} · Ctrl-C ends"
                 live.update(_panel(settings, snapshot, prober.online, footer), refresh=True)
             except StorageError as error:
@@ -205,12 +219,12 @@ def _watch_lines(
     screen: Screen,
     interval: float,
     prober: _Prober,
-    looker: _Looker,
+    reader: _StoreReader,
     shape: Shape,
 ) -> NoReturn:
     last: object = None
     while True:
-        snapshot, notice = looker()
+        snapshot, notice = reader()
         now = (snapshot, prober.online, notice)
         if now != last:
             last = now

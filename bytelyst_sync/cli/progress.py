@@ -1,7 +1,7 @@
-"""How far a flush or a sync has come: a bar with rate and time left, or a line now and then.
+"""Shows the progress of a flush or a sync: bars on a terminal, else a line every two seconds.
 
-The call runs on a thread of its own, and the main one shows its progress: so Ctrl-C is heard at
-once, and the engine is closed by whoever opened it.
+The call runs on a separate thread, and the main thread shows its progress, so that Ctrl-C ends the
+command at once.
 """
 
 from __future__ import annotations
@@ -23,18 +23,19 @@ from rich.progress import (
 from rich.text import Text
 
 from bytelyst_sync.cli.session import Wire
-from bytelyst_sync.cli.show import Screen, duration
+from bytelyst_sync.cli.show import Screen
 from bytelyst_sync.engine import SyncEngine
+from bytelyst_sync.inspection.text import duration
 from bytelyst_sync.model import RecordChange, SyncResult
 
-__all__ = ["followed"]
+__all__ = ["run_with_progress"]
 
 _LOOK_S = 0.1
 _LINE_S = 2.0
 
 
 class _Call(threading.Thread):
-    """A call under way."""
+    """The thread that makes the call."""
 
     def __init__(self, call: Callable[[], SyncResult]) -> None:
         super().__init__(name="cli-call", daemon=True)
@@ -57,43 +58,43 @@ class _Call(threading.Thread):
         return self._result[0].pulled if self._result else 0
 
     def result(self) -> SyncResult:
-        """What it returned; raises what it raised."""
+        """The result of the call, or its exception."""
         if self._error is not None:
             raise self._error
         return self._result[0]
 
 
 class _Meter:
-    """Counts what is delivered and what came in. ``total`` is how much waited at the start."""
+    """Counts delivered items and fetched records. ``total``: how many items waited at the start."""
 
     def __init__(self, engine: SyncEngine, wire: Wire, *, pushes: bool, pulls: bool) -> None:
         self._engine = engine
         self._wire = wire
         self.pushes, self.pulls = pushes, pulls
         self.total = engine.queue_length if pushes else 0
-        self.left = self.total
+        self.remaining = self.total
         self.pulled = 0
         if pulls:
-            engine.on_change(self._hear)
+            engine.on_change(self._count_change)
 
-    def _hear(self, change: RecordChange) -> None:
+    def _count_change(self, change: RecordChange) -> None:
         # the answer to a push changes the record as well
         if change.origin == "remote" and self._wire.fetching:
             self.pulled += 1
 
     def look(self) -> None:
-        """Counts anew."""
+        """Updates the counts."""
         if self.pushes:
-            self.left = self._engine.queue_length
-            self.total = max(self.total, self.left)
+            self.remaining = self._engine.queue_length
+            self.total = max(self.total, self.remaining)
 
     @property
-    def done(self) -> int:
+    def delivered(self) -> int:
         """How much has left the queue."""
-        return self.total - self.left
+        return self.total - self.remaining
 
 
-def followed(
+def run_with_progress(
     engine: SyncEngine,
     wire: Wire,
     screen: Screen,
@@ -102,7 +103,7 @@ def followed(
     pushes: bool = False,
     pulls: bool = False,
 ) -> SyncResult:
-    """Runs the call and shows how far it is."""
+    """Runs the call and shows its progress."""
     meter = _Meter(engine, wire, pushes=pushes, pulls=pulls)
     running = _Call(call)
     running.start()
@@ -146,7 +147,7 @@ def _show_bars(screen: Screen, running: _Call, meter: _Meter) -> None:
                 progress.update(
                     pushing,
                     total=meter.total,
-                    completed=meter.done,
+                    completed=meter.delivered,
                     visible=meter.total > 0,
                 )
             if pulling is not None:
@@ -155,13 +156,13 @@ def _show_bars(screen: Screen, running: _Call, meter: _Meter) -> None:
 
 
 def _show_lines(screen: Screen, running: _Call, meter: _Meter) -> None:
-    began = shown = time.monotonic()
+    began = printed = time.monotonic()
     last = ""
     while not running.ended.wait(_LOOK_S):
         now = time.monotonic()
-        if now - shown < _LINE_S:
+        if now - printed < _LINE_S:
             continue
-        shown = now
+        printed = now
         meter.look()
         text = _line(meter, now - began)
         if text != last:
@@ -172,10 +173,10 @@ def _show_lines(screen: Screen, running: _Call, meter: _Meter) -> None:
 def _line(meter: _Meter, seconds: float) -> str:
     parts = []
     if meter.pushes and meter.total:
-        part = f"{meter.done} of {meter.total} delivered"
-        rate = meter.done / seconds
-        if rate > 0 and meter.left:
-            part += f", {rate:.0f}/s, {duration(meter.left / rate)} left"
+        part = f"{meter.delivered} of {meter.total} delivered"
+        rate = meter.delivered / seconds
+        if rate > 0 and meter.remaining:
+            part += f", {rate:.0f}/s, {duration(meter.remaining / rate)} left"
         parts.append(part)
     if meter.pulls and meter.pulled:
         parts.append(f"{meter.pulled} fetched")

@@ -1,7 +1,7 @@
-"""A store or an engine for the length of one verb, beside whatever other program uses the file.
+"""Opens a store or an engine for one verb, while other programs may use the same file.
 
-No verb delivers by itself: the engine has ``auto_flush=False``, and one that only reads or writes
-the store is paused besides, so that it neither asks the network nor takes the right to deliver.
+The engine has ``auto_flush=False``. For a verb that only reads or writes the store it is paused as
+well, so that it neither uses the network nor takes the right to deliver.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ from pathlib import Path
 
 import attrs
 
-from bytelyst_sync.cli.settings import Settings
-from bytelyst_sync.config import SyncConfig, is_token_provider
+from bytelyst_sync.cli.keys import unlocked
+from bytelyst_sync.config.entity import Entity, compile_entities
+from bytelyst_sync.config.settings import SyncConfig
 from bytelyst_sync.engine import SyncEngine
-from bytelyst_sync.entity import Entity, compile_entities
 from bytelyst_sync.errors import StorageError
-from bytelyst_sync.storage import MemoryStorage, SQLiteStorage, Storage
-from bytelyst_sync.transport.base import Request, Response
-from bytelyst_sync.transport.http import HttpTransport
+from bytelyst_sync.http.transport import Request, Response
+from bytelyst_sync.inspection.settings import Settings
+from bytelyst_sync.storage import MemoryStorage, Storage
+from bytelyst_sync.storage.location import open_file_store
+from bytelyst_sync.wiring import transport_of
 
 __all__ = ["Wire", "exists", "local_engine", "opened_store", "sending_engine"]
 
@@ -29,11 +31,10 @@ _CLOSE_S = 5.0
 
 
 class Wire:
-    """The transport; notes whether the credentials were refused last, and whether a pull began."""
+    """A transport that records whether the last answer was 401, and whether a pull has begun."""
 
     def __init__(self, settings: Settings) -> None:
-        auth = settings.config.auth
-        self._transport = HttpTransport(auth=None if is_token_provider(auth) else auth)
+        self._transport = transport_of(settings.config)
         base = settings.config.base_url.rstrip("/")
         self._listings = {
             f"{base}/{_pull_path(each)}" for each in compile_entities(settings.config).values()
@@ -52,7 +53,9 @@ class Wire:
 
     def close(self) -> None:
         """As the port says."""
-        self._transport.close()
+        close = getattr(self._transport, "close", None)
+        if close is not None:
+            close()
 
 
 def _pull_path(entity: Entity) -> str:
@@ -60,13 +63,16 @@ def _pull_path(entity: Entity) -> str:
     return route.replace("{endpoint}", entity.config.endpoint.strip("/")).lstrip("/")
 
 
-def exists(path: Path) -> bool:
-    """Whether there is a store, or one whose repair was interrupted."""
+def exists(settings: Settings) -> bool:
+    """Whether there is a store; also true if its repair was interrupted."""
+    path = settings.store
+    if not settings.in_file:
+        return True
     return path.exists() or any(path.parent.glob(f"{escape(path.name)}.damaged-*.salvage"))
 
 
-def _spare_the_owner(path: Path, *needed: str) -> None:
-    """``StorageError`` where root would make a lock file that the store's owner cannot use."""
+def _refuse_root(path: Path, *needed: str) -> None:
+    """Raises ``StorageError`` if root would create a lock file that the owner cannot use."""
     if os.name != "posix" or os.geteuid() != 0 or not path.is_file():
         return
     owner = path.stat().st_uid
@@ -79,13 +85,15 @@ def _spare_the_owner(path: Path, *needed: str) -> None:
 
 @contextmanager
 def opened_store(settings: Settings) -> Iterator[Storage]:
-    """The store, to be read; an empty one in its place where there is none yet."""
-    _spare_the_owner(settings.store, ".lock")
+    """The store, for reading; an empty one if there is none yet."""
+    _refuse_root(settings.store, ".lock")
     storage: Storage
-    if exists(settings.store):
-        storage = SQLiteStorage(settings.store, durability=settings.config.durability)
-    else:
+    if not exists(settings):
         storage = MemoryStorage()
+    elif settings.storage is not None:
+        storage = settings.storage
+    else:
+        storage = open_file_store(settings.kind, settings.store, settings.config.durability)
     try:
         yield storage
     finally:
@@ -94,10 +102,10 @@ def opened_store(settings: Settings) -> Iterator[Storage]:
 
 @contextmanager
 def local_engine(settings: Settings, *, make: bool = False) -> Iterator[SyncEngine]:
-    """An engine that stays away from the network. Without ``make`` no store is made."""
-    _spare_the_owner(settings.store, ".lock")
-    store = settings.store if make or exists(settings.store) else ":memory:"
-    engine = SyncEngine(_tame(settings, storage=str(store)))
+    """An engine that does not use the network. ``make``: a missing store is created."""
+    _refuse_root(settings.store, ".lock")
+    store = _store(settings) if make or exists(settings) else ":memory:"
+    engine = SyncEngine(_passive_config(settings, storage=store))
     try:
         engine.pause()
         yield engine
@@ -107,19 +115,26 @@ def local_engine(settings: Settings, *, make: bool = False) -> Iterator[SyncEngi
 
 @contextmanager
 def sending_engine(settings: Settings) -> Iterator[tuple[SyncEngine, Wire]]:
-    """An engine that sends and fetches when it is asked to, and what it hears."""
+    """An engine that sends and fetches on request only, and its transport."""
     settings.require_credentials()
-    _spare_the_owner(settings.store, ".lock", ".deliver")
+    _refuse_root(settings.store, ".lock", ".deliver")
     wire = Wire(settings)
-    engine = SyncEngine(_tame(settings, storage=str(settings.store), transport=wire))
+    engine = SyncEngine(_passive_config(settings, storage=_store(settings), transport=wire))
     try:
         yield engine, wire
     finally:
         engine.close(_CLOSE_S)
 
 
-def _tame(settings: Settings, **changes: object) -> SyncConfig:
-    """The settings without what an engine does by itself."""
+def _store(settings: Settings) -> str | Storage:
+    """The store to work on; the terminal asks for the key of an encrypted one."""
+    if settings.storage is not None:
+        return settings.storage
+    return unlocked(settings) or settings.location
+
+
+def _passive_config(settings: Settings, **changes: object) -> SyncConfig:
+    """The settings without all work in the background."""
     config = settings.config
     entities = {
         name: attrs.evolve(each, reconcile_interval=None) for name, each in config.entities.items()
@@ -130,5 +145,8 @@ def _tame(settings: Settings, **changes: object) -> SyncConfig:
         auto_flush=False,
         pull_interval=None,
         exit_timeout=0.0,
+        # the device's reports and its obedience are the program's
+        heartbeat=None,
+        remote_commands=None,
         **changes,  # type: ignore[arg-type]
     )

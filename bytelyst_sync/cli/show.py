@@ -1,15 +1,15 @@
-"""What is shown and how: tables and colour on a terminal, plain lines elsewhere, JSON if asked for.
+"""Output: tables and colour on a terminal, plain lines elsewhere, JSON with ``--json``.
 
-Whatever came from a store or a server is cleaned of control characters before a terminal sees it,
-and never read as markup.
+Texts from a store or a server may contain characters that control a terminal or change the order of
+its text: control characters (C0, DEL, C1), bidirectional marks and other invisible ones. They are
+shown as escapes, in JSON too, and these texts are never parsed as markup.
 """
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, TextIO
 
 from rich import box
@@ -17,9 +17,9 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Screen", "as_json", "clean", "count_of", "duration", "moment", "short"]
+from bytelyst_sync.inspection.text import as_json, clean, moment
 
-_SHOWN_S = ((86_400 * 2, 86_400, "d"), (7200, 3600, "h"), (120, 60, "min"))
+__all__ = ["Screen"]
 
 
 class Screen:
@@ -36,11 +36,11 @@ class Screen:
 
     @property
     def rich(self) -> bool:
-        """Whether results are for the eyes of a person at a terminal."""
+        """Whether results are shown to a person at a terminal."""
         return self.out.is_terminal and not self.json
 
     def say(self, text: str, style: str | None = None) -> None:
-        """A line of a result, for people; nothing with ``--json``."""
+        """Prints a line of a result for people; nothing with ``--json``."""
         if self.json:
             return
         if self.out.is_terminal:
@@ -49,35 +49,35 @@ class Screen:
             _line(sys.stdout, clean(text))
 
     def note(self, text: str, style: str | None = None) -> None:
-        """A line beside the result; nothing with ``--quiet``."""
+        """Prints a line to standard error; nothing with ``--quiet``."""
         if not self.quiet:
             self.warn(text, style)
 
     def warn(self, text: str, style: str | None = "yellow") -> None:
-        """A line beside the result that is shown in any case."""
+        """Prints a line to standard error, also with ``--quiet``."""
         if self.err.is_terminal:
             self.err.print(Text(clean(text), style=style or ""), soft_wrap=True)
         else:
             _line(sys.stderr, clean(text))
 
     def show(self, thing: RenderableType) -> None:
-        """A table or panel, on a terminal."""
+        """Prints a table or panel on a terminal."""
         self.out.print(thing)
 
     def flush(self) -> None:
-        """Hands on what was written, for whoever reads along."""
+        """Flushes the output, for programs that read it line by line."""
         sys.stdout.flush()
 
     def document(self, value: Any) -> None:
-        """One JSON document."""
-        _line(sys.stdout, json.dumps(value, ensure_ascii=False, indent=2))
+        """Prints one JSON document."""
+        _line(sys.stdout, as_json(value, indent=2))
 
     def record(self, value: Any) -> None:
-        """One of a stream of JSON lines."""
+        """Prints one JSON line of a stream."""
         _line(sys.stdout, as_json(value))
 
     def rows(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        """A table; elsewhere than on a terminal one line a row, its cells between tabs."""
+        """Prints a table on a terminal, else one line for each row, with tabs between the cells."""
         if not self.rich:
             _line(sys.stdout, "\t".join(columns))
             for row in rows:
@@ -111,7 +111,7 @@ def _line(stream: TextIO, text: str) -> None:
 
 
 def _exact(value: Any) -> Any:
-    """Programs want to know when, and people how long ago."""
+    """The value for programs: a time itself, not how long ago it was."""
     return value.isoformat() if isinstance(value, datetime) else value
 
 
@@ -124,42 +124,3 @@ def _cell(value: Any) -> str:
 def _styled(value: Any) -> Text:
     text = _cell(value)
     return Text(text, style="dim" if value in (None, 0) else _STYLES.get(text, ""))
-
-
-def clean(text: str) -> str:
-    """The text with everything visible that would steer a terminal or mislead a reader."""
-    if text.isprintable():
-        return text
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-
-
-def as_json(value: Any) -> str:
-    """JSON on one line."""
-    return json.dumps(value, ensure_ascii=False)
-
-
-def short(value: Any, width: int = 60) -> str:
-    """A value as JSON, cut to a width."""
-    text = value if value == "" else as_json(value)
-    return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def count_of(number: int, thing: str, things: str = "") -> str:
-    """``1 item``, ``2 items``."""
-    return f"{number} {thing if number == 1 else things or thing + 's'}"
-
-
-def duration(seconds: float) -> str:
-    """A length of time in one unit."""
-    for least, unit, name in _SHOWN_S:
-        if seconds >= least:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds:.0f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-
-
-def moment(when: datetime) -> str:
-    """How far off a time is: ``in 12 s``, ``3 min ago``, ``now``."""
-    off = (when - datetime.now(timezone.utc)).total_seconds()
-    if abs(off) < 1:
-        return "now"
-    return f"in {duration(off)}" if off > 0 else f"{duration(-off)} ago"

@@ -1,8 +1,9 @@
-"""The verbs that look into a store or push into it: status, queue, push, records."""
+"""The verbs that read a store or push into it: status, queue, push."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -11,14 +12,15 @@ import click
 
 from bytelyst_sync.cli.codes import ExitCode
 from bytelyst_sync.cli.group import root, verb
-from bytelyst_sync.cli.look import Snapshot, look
-from bytelyst_sync.cli.options import ENTITY, Said, json_given
+from bytelyst_sync.cli.options import ENTITY, CliContext, json_argument
 from bytelyst_sync.cli.panel import describe, watch
 from bytelyst_sync.cli.session import exists, local_engine, opened_store
-from bytelyst_sync.cli.settings import Settings
-from bytelyst_sync.cli.show import Screen, as_json, count_of, short
-from bytelyst_sync.model import SyncItem
-from bytelyst_sync.probes import HttpProbe
+from bytelyst_sync.cli.show import Screen
+from bytelyst_sync.delivery.probes import HttpProbe
+from bytelyst_sync.inspection.settings import Settings
+from bytelyst_sync.inspection.snapshot import Snapshot, take_snapshot
+from bytelyst_sync.inspection.text import as_json, count_of, short
+from bytelyst_sync.model import SyncItem, SyncOperation
 
 __all__ = ["item_json", "note_missing"]
 
@@ -27,8 +29,8 @@ _LONGEST = 40
 
 
 def note_missing(screen: Screen, settings: Settings) -> None:
-    """Says so where there is no store yet: it may be a slip in its name."""
-    if not exists(settings.store):
+    """Prints a note if there is no store yet: its name may be misspelt."""
+    if not exists(settings):
         screen.note(f"{settings.store} is not there yet: the first push makes it")
 
 
@@ -46,9 +48,9 @@ def note_missing(screen: Screen, settings: Settings) -> None:
     default=None,
     help="Ask whether the server answers (default with --watch).",
 )
-def _status(said: Said, keep_watching: bool, interval: float, probe: bool | None) -> int:
+def _status(context: CliContext, keep_watching: bool, interval: float, probe: bool | None) -> int:
     """Show what waits, what failed, and what is in conflict."""
-    settings, screen = said.settings(), said.screen
+    settings, screen = context.settings(), context.screen
     ask = (
         HttpProbe(settings.config.base_url) if (keep_watching if probe is None else probe) else None
     )
@@ -56,7 +58,9 @@ def _status(said: Said, keep_watching: bool, interval: float, probe: bool | None
     if keep_watching:
         return watch(settings, screen, interval, ask, status_json)
     with opened_store(settings) as store:
-        snapshot = attrs.evolve(store.read(look), exists=exists(settings.store))
+        snapshot = attrs.evolve(
+            store.read(partial(take_snapshot, settings=settings)), exists=exists(settings)
+        )
         notice = store.notice
     online = None if ask is None else ask()
     if screen.json:
@@ -71,7 +75,7 @@ def _status(said: Said, keep_watching: bool, interval: float, probe: bool | None
 def status_json(
     settings: Settings, snapshot: Snapshot, online: bool | None, notice: str | None
 ) -> dict[str, Any]:
-    """The documented shape of a status."""
+    """The documented JSON of a status."""
     return {
         "storage": str(settings.store),
         "base_url": settings.config.base_url,
@@ -85,11 +89,11 @@ def status_json(
 
 
 def item_json(item: SyncItem, *, data: bool = False) -> dict[str, Any]:
-    """The documented shape of an item; its payload only if it is asked for."""
+    """The documented JSON of an item; ``data``: with its payload."""
     due = item.next_attempt
     shape: dict[str, Any] = {
         "id": item.id,
-        "number": item.place,
+        "number": item.seq,
         "entity": item.entity,
         "record_id": item.record_id,
         "operation": item.operation.value,
@@ -109,9 +113,9 @@ def item_json(item: SyncItem, *, data: bool = False) -> dict[str, Any]:
 @click.option(
     "--limit", type=click.IntRange(0), help=f"At most so many; 0: all (terminal: {_SHOWN})."
 )
-def _queue(said: Said, name: str | None, data: bool, limit: int | None) -> int:
+def _queue(context: CliContext, name: str | None, data: bool, limit: int | None) -> int:
     """List what waits to be delivered, of one entity or of all, oldest first."""
-    settings, screen = said.settings(), said.screen
+    settings, screen = context.settings(), context.screen
     note_missing(screen, settings)
     with local_engine(settings) as engine:
         items = (each for each in engine.queue() if name in (None, each.entity))
@@ -122,24 +126,24 @@ def _queue(said: Said, name: str | None, data: bool, limit: int | None) -> int:
             for item in chosen:
                 screen.record(item_json(item, data=data))
             return ExitCode.OK
-        shown = _Counted(chosen)
+        counted = _Counted(chosen)
         columns = ["no.", "entity", "record", "operation", "state", "queued", "tries", "next try"]
         columns += ["data"] if data else []
-        rows = (_row(item, data, screen) for item in shown)
+        rows = (_row(item, data, screen) for item in counted)
         if screen.rich and not engine.queue_length:
             failed = engine.status.failed
             screen.say(f"nothing waits; {failed} failed" if failed else "nothing waits")
             return ExitCode.OK
         screen.rows(columns, rows)
-        left = engine.queue_length - shown.number
-        if screen.rich and name is None and left > 0:
-            screen.note(f"… and {left} more (--limit 0 shows all)", style="dim")
+        remaining = engine.queue_length - counted.number
+        if screen.rich and name is None and remaining > 0:
+            screen.note(f"… and {remaining} more (--limit 0 shows all)", style="dim")
     return ExitCode.OK
 
 
 def _row(item: SyncItem, data: bool, screen: Screen) -> list[Any]:
     row: list[Any] = [
-        item.place,
+        item.seq,
         item.entity,
         item.record_id,
         item.operation,
@@ -154,7 +158,7 @@ def _row(item: SyncItem, data: bool, screen: Screen) -> list[Any]:
 
 
 class _Counted:
-    """Iterates, and knows afterwards over how many."""
+    """An iterator that counts its items."""
 
     def __init__(self, items: Iterator[SyncItem]) -> None:
         self._items = items
@@ -174,18 +178,18 @@ class _Counted:
 @click.argument("data", metavar="JSON|-|@FILE")
 @click.option("--update", "operation", flag_value="update", help="Change the fields given.")
 @click.option("--delete", "operation", flag_value="delete", help="Delete; JSON may be the bare id.")
-def _push(said: Said, entity: str, data: str, operation: str | None) -> int:
+def _push(context: CliContext, entity: str, data: str, operation: str | None) -> int:
     """Queue a change: a create, unless told otherwise. It is saved when this returns.
 
     A JSON array queues a change for each of its objects, in one commit.
     """
-    settings, screen = said.settings(), said.screen
+    settings, screen = context.settings(), context.screen
     verb_ = operation or "create"
     with local_engine(settings, make=True) as engine:
         known = settings.config.entities.get(entity)
-        given = _data(data, verb_, known.id_field if known else "id")
-        rows = given if isinstance(given, list) else [given]
-        items = engine.push_many(entity, rows, verb_)
+        value = _data(data, verb_, known.id_field if known else "id")
+        rows = value if isinstance(value, list) else [value]
+        items = engine.push_many(entity, rows, SyncOperation(verb_))
         length = engine.queue_length
     if screen.json:
         for item in items:
@@ -203,47 +207,9 @@ def _push(said: Said, entity: str, data: str, operation: str | None) -> int:
 
 def _data(text: str, operation: str, id_field: str) -> Any:
     if operation != "delete" or text[:1] in ("{", "[", "@", "-"):
-        return json_given(text)
+        return json_argument(text)
     try:
-        found = json_given(text)
+        value = json_argument(text)
     except click.UsageError:
-        found = text
-    return {id_field: found if isinstance(found, int) and str(found) == text else text}
-
-
-# --- records
-
-
-@verb(root, name="records", short_help="Print the local view as JSON lines.")
-@click.argument("entity", type=ENTITY)
-@click.option("--where", multiple=True, metavar="FIELD=VALUE", help="Only those; repeatable.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many.")
-def _records(said: Said, entity: str, where: tuple[str, ...], limit: int | None) -> int:
-    """Print the local view as JSON lines: the server's state with what waits on top."""
-    settings, screen = said.settings(), said.screen
-    note_missing(screen, settings)
-    wanted = [_condition(each) for each in where]
-    with local_engine(settings) as engine:
-        found = (
-            record
-            for record in engine.records(entity)
-            if all(_equals(record, name, text) for name, text in wanted)
-        )
-        for record in islice(found, limit):
-            screen.record(record)
-    return ExitCode.OK
-
-
-def _condition(text: str) -> tuple[str, str]:
-    name, sign, value = text.partition("=")
-    if not sign or not name:
-        raise click.UsageError(f"--where {text!r}: say FIELD=VALUE, such as done=false")
-    return name, value
-
-
-def _equals(record: dict[str, Any], name: str, text: str) -> bool:
-    """A string equals its text, anything else its JSON: ``7`` finds 7 and "7"."""
-    if name not in record:
-        return False
-    value = record[name]
-    return value == text if isinstance(value, str) else as_json(value) == text
+        value = text
+    return {id_field: value if isinstance(value, int) and str(value) == text else text}

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 __all__ = ["configuration"]
 
 _TEMPLATE = """\
-# Settings of bytelyst-sync. BYTELYST_SYNC_* in the environment and flags go before them.
+# Settings of bytelyst-sync. BYTELYST_SYNC_* in the environment, and flags, take precedence.
 # `bytelyst-sync doctor` checks them, and the server, and the store.
 
 # Where the API is.

@@ -1,4 +1,4 @@
-"""Records out and in as JSON lines, in constant memory however many there are."""
+"""The verbs export and import: records as JSON lines, in constant memory."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ import click
 
 from bytelyst_sync.cli.codes import ExitCode
 from bytelyst_sync.cli.group import root, verb
-from bytelyst_sync.cli.options import ENTITY, Said
+from bytelyst_sync.cli.options import ENTITY, CliContext
 from bytelyst_sync.cli.session import local_engine
 from bytelyst_sync.cli.show import Screen
 from bytelyst_sync.cli.store_verbs import note_missing
 from bytelyst_sync.engine import SyncEngine
 from bytelyst_sync.errors import InvalidDataError, SyncError, UnknownEntityError
+from bytelyst_sync.model import SyncOperation
 
 __all__: list[str] = []
 
@@ -31,9 +32,9 @@ _all = click.option("--all", "everything", is_flag=True, help='Lines {"entity": 
 @verb(root, name="export", short_help="Print all records as JSON lines.")
 @click.argument("entity", type=ENTITY, required=False)
 @_all
-def _export(said: Said, entity: str | None, everything: bool) -> int:
+def _export(context: CliContext, entity: str | None, everything: bool) -> int:
     """Print all records of an entity, or of all entities, as JSON lines."""
-    settings, screen = said.settings(), said.screen
+    settings, screen = context.settings(), context.screen
     _one_of(entity, everything)
     note_missing(screen, settings)
     with local_engine(settings) as engine:
@@ -60,12 +61,14 @@ class _Count:
 @_all
 @click.option("--create", "how", flag_value="create", help="Every record is a create.")
 @click.option("--update", "how", flag_value="update", help="Every record is an update.")
-def _import(said: Said, arguments: tuple[str, ...], everything: bool, how: str | None) -> int:
+def _import(
+    context: CliContext, arguments: tuple[str, ...], everything: bool, how: str | None
+) -> int:
     """Queue the records of a file of JSON lines, as `export` writes them.
 
     Records that are here already become updates of what differs, all others creates.
     """
-    settings, screen = said.settings(), said.screen
+    settings, screen = context.settings(), context.screen
     if len(arguments) != (1 if everything else 2):
         form = "import --all FILE" if everything else "import ENTITY FILE"
         raise click.UsageError(f"say {form} (- for standard input)")
@@ -75,7 +78,7 @@ def _import(said: Said, arguments: tuple[str, ...], everything: bool, how: str |
         raise UnknownEntityError(f"unknown entity {entity!r}; configured are {known}")
     count = _Count()
     with _opened(arguments[-1]) as file, local_engine(settings, make=True) as engine:
-        _take_in(engine, _lines(file, entity), how, count, screen)
+        _import_lines(engine, _lines(file, entity), how, count, screen)
     _report(screen, count)
     return ExitCode.OK
 
@@ -99,27 +102,29 @@ def _lines(file: IO[bytes], entity: str | None) -> Iterator[tuple[int, str, Json
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
+            value = json.loads(line)
         except (ValueError, RecursionError):
             raise InvalidDataError(f"line {number} is not JSON") from None
-        name, record = entity, found
+        name, record = entity, value
         if entity is None:
-            whole = isinstance(found, dict) and {"entity", "record"} <= found.keys()
-            name, record = (found["entity"], found["record"]) if whole else (None, None)
+            whole = isinstance(value, dict) and {"entity", "record"} <= value.keys()
+            name, record = (value["entity"], value["record"]) if whole else (None, None)
         if name is None or not isinstance(record, dict):
             form = "an object" if entity else '{"entity": …, "record": {…}}'
             raise InvalidDataError(f"line {number} is not {form}")
         yield number, name, record
 
 
-def _take_in(
+def _import_lines(
     engine: SyncEngine,
     lines: Iterator[tuple[int, str, Json]],
     how: str | None,
     count: _Count,
     screen: Screen,
 ) -> None:
-    """Queues batch after batch, each in one commit; an error tells how far it came."""
+    """Queues the records in batches, each in one commit. After an error, prints how many records
+    were queued.
+    """
     saved = attrs.evolve(count)
     number = 0
     try:
@@ -135,7 +140,7 @@ def _take_in(
             saved = attrs.evolve(count)
     except SyncError as error:
         done = saved.created + saved.updated + saved.unchanged
-        screen.warn(f"stopped; the first {done} records were taken in and stay queued")
+        screen.warn(f"stopped; the first {done} records were queued and stay queued")
         if not str(error).startswith("line "):
             error.args = (f"line {number}: {error}", *error.args[1:])
         raise
@@ -146,21 +151,23 @@ def _queue(engine: SyncEngine, name: str, record: Json, how: str | None, count: 
     id_ = record.get(known.id_field) if known else None
     before = engine.get(name, id_) if how is None and isinstance(id_, (str, int)) else None
     if before is not None and known is not None:
-        changed = {key: value for key, value in record.items() if before.get(key, _GONE) != value}
+        changed = {
+            key: value for key, value in record.items() if before.get(key, _MISSING) != value
+        }
         if not changed:
             count.unchanged += 1
             return
         engine.push(name, {**changed, known.id_field: id_}, "update")
         count.updated += 1
         return
-    engine.push(name, record, how or "create")
+    engine.push(name, record, SyncOperation(how or "create"))
     if how == "update":
         count.updated += 1
     else:
         count.created += 1
 
 
-_GONE: Any = object()
+_MISSING: Any = object()
 
 
 def _report(screen: Screen, count: _Count) -> None:

@@ -7,20 +7,23 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from bytelyst_sync.model import Json
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 30.0
 
 
-def needs(shell):
+def needs(shell: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(shutil.which(shell) is None, reason=f"{shell} is not installed")
 
 
 @pytest.fixture
-def path(tmp_path, toml, monkeypatch):
+def path(tmp_path: Path, toml: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> Json:
     """``bytelyst-sync`` is found on PATH, and is this one."""
     folder = tmp_path / "bin"
     folder.mkdir()
@@ -39,7 +42,7 @@ def path(tmp_path, toml, monkeypatch):
 class Shell:
     """An interactive shell, at a terminal of its own."""
 
-    def __init__(self, *command, env):
+    def __init__(self, *command: str, env: Json) -> None:
         self._master, slave = pty.openpty()
         self._process = subprocess.Popen(
             command, stdin=slave, stdout=slave, stderr=slave, env=env, start_new_session=True
@@ -47,7 +50,7 @@ class Shell:
         os.close(slave)
         self.text = ""
 
-    def type(self, text, until):
+    def type(self, text: str, until: str) -> None:
         """Types it and waits until something new is shown."""
         start = len(self.text)
         os.write(self._master, text.encode())
@@ -57,7 +60,7 @@ class Shell:
             if select.select([self._master], [], [], 0.2)[0]:
                 self.text += os.read(self._master, 65536).decode("utf-8", "replace")
 
-    def close(self):
+    def close(self) -> None:
         self._process.kill()
         self._process.wait()
         os.close(self._master)
@@ -75,7 +78,7 @@ class Shell:
         ),
     ],
 )
-def test_the_tab_key(path, command, first):
+def test_the_tab_key(path: Json, command: list[str], first: str) -> None:
     shell = Shell(*command, env=path)
     try:
         said = f'eval "$(bytelyst-sync completion {command[0]})"; echo se""t up\r'
@@ -88,7 +91,7 @@ def test_the_tab_key(path, command, first):
 
 
 @needs("fish")
-def test_fish(path, tmp_path):
+def test_fish(path: Json, tmp_path: Path) -> None:
     folder = tmp_path / ".config" / "fish" / "completions"
     folder.mkdir(parents=True)
     script = subprocess.run(

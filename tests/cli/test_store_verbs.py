@@ -2,15 +2,22 @@
 
 import io
 import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bytelyst_sync import EncryptedStorage, SQLiteStorage, create_sync_engine
+from bytelyst_sync import EncryptedStorage, SQLiteStorage, SyncEngine, create_sync_engine
 from bytelyst_sync.cli import show
-from bytelyst_sync.testing import Reply
+from bytelyst_sync.testing import Reply, Stall, SyncServer
+from tests.cli.conftest import Done
+from tests.typed import present
 
 
-def test_a_push_is_saved_and_listed(cli, server):
+def test_a_push_is_saved_and_listed(cli: Callable[..., Done], server: SyncServer) -> None:
     done = cli("push", "notes", '{"id": "1", "title": "x"}')
     assert "queued: create notes 1" in done.out
     assert "1 item waiting" in done.err
@@ -23,7 +30,7 @@ def test_a_push_is_saved_and_listed(cli, server):
     assert not server.requests
 
 
-def test_the_payload_only_if_asked_for(cli):
+def test_the_payload_only_if_asked_for(cli: Callable[..., Done]) -> None:
     cli("push", "notes", '{"id": "1", "title": "very private"}')
     for arguments in (["queue"], ["queue", "--json"], ["status"], ["status", "--json"]):
         assert "very private" not in cli(*arguments).out
@@ -32,7 +39,7 @@ def test_the_payload_only_if_asked_for(cli):
 
 
 @pytest.mark.parametrize("how", ["argument", "file", "input"])
-def test_data_in_three_ways(cli, tmp_path, how):
+def test_data_in_three_ways(cli: Callable[..., Done], tmp_path: Path, how: str) -> None:
     text = '{"id": "7", "title": "é"}'
     (tmp_path / "x.json").write_text(text, "utf-8")
     given = {"argument": text, "file": "@x.json", "input": "-"}[how]
@@ -40,7 +47,7 @@ def test_data_in_three_ways(cli, tmp_path, how):
     assert cli("records", "notes").lines == [{"id": "7", "title": "é"}]
 
 
-def test_update_and_delete(cli):
+def test_update_and_delete(cli: Callable[..., Done]) -> None:
     cli("push", "notes", '[{"id": "1"}, {"id": 2}, {"id": "a b"}]')
     cli("push", "notes", "--update", '{"id": "1", "done": true}')
     assert "took back" in cli("push", "notes", "--delete", "2").out
@@ -48,7 +55,7 @@ def test_update_and_delete(cli):
     assert cli("records", "notes").lines == [{"id": "1", "done": True}]
 
 
-def test_a_push_with_json_answers_with_its_items(cli):
+def test_a_push_with_json_answers_with_its_items(cli: Callable[..., Done]) -> None:
     done = cli("push", "notes", "[{}, {}]", "--json")
     assert [item["operation"] for item in done.lines] == ["create", "create"]
 
@@ -67,25 +74,29 @@ def test_a_push_with_json_answers_with_its_items(cli):
         (["notes", "{}", "--updat"], "--update"),
     ],
 )
-def test_bad_data_is_told_in_a_line(cli, arguments, said):
+def test_bad_data_is_told_in_a_line(
+    cli: Callable[..., Done], arguments: list[str], said: str
+) -> None:
     err = cli("push", *arguments, code=2).err
     assert said in err
     assert err.count("\n") == 1
     assert cli("status", "--json").json["queue_length"] == 0
 
 
-def test_bytes_that_are_no_text(cli):
+def test_bytes_that_are_no_text(cli: Callable[..., Done]) -> None:
     assert "not UTF-8 (byte 7)" in cli("push", "notes", "-", stdin=b'{"id":"\xff"}', code=2).err
 
 
-def test_an_update_behind_a_delete_is_refused(cli, engine, server):
+def test_an_update_behind_a_delete_is_refused(
+    cli: Callable[..., Done], engine: SyncEngine, server: SyncServer
+) -> None:
     server.put("notes", {"id": "1"})
     engine.pull()
     cli("push", "notes", "--delete", "1")
     assert "its delete is queued" in cli("push", "notes", "--update", '{"id": "1"}', code=1).err
 
 
-def test_status_of_nothing_makes_nothing(cli, tmp_path):
+def test_status_of_nothing_makes_nothing(cli: Callable[..., Done], tmp_path: Path) -> None:
     done = cli("status", "--json")
     assert done.json["exists"] is False
     assert done.json["queue_length"] == 0
@@ -98,7 +109,7 @@ def test_status_of_nothing_makes_nothing(cli, tmp_path):
     assert sorted(each.name for each in tmp_path.iterdir()) == ["bytelyst-sync.toml"]
 
 
-def test_status_counts(cli, engine, server):
+def test_status_counts(cli: Callable[..., Done], engine: SyncEngine, server: SyncServer) -> None:
     server.reject = lambda seen: Reply(422, {"error": "no"}) if seen.method == "POST" else None
     engine.push("notes", {"id": "1"})
     engine.flush()
@@ -115,14 +126,18 @@ def test_status_counts(cli, engine, server):
     assert "all: waiting 1, sending 0, retrying 0, blocked 0, failed 1, conflicts 0" in out
 
 
-def test_status_asks_the_server_only_if_told_to(cli, server):
+def test_status_asks_the_server_only_if_told_to(
+    cli: Callable[..., Done], server: SyncServer
+) -> None:
     assert cli("status", "--json", "--probe").json["online"] is True
     with server.outage():
         assert cli("status", "--json", "--probe").json["online"] is False
         assert "(no answer)" in cli("status", "--probe").out
 
 
-def test_looking_takes_no_right_and_sends_nothing(cli, engine, server, tmp_path):
+def test_looking_takes_no_right_and_sends_nothing(
+    cli: Callable[..., Done], engine: SyncEngine, server: SyncServer, tmp_path: Path
+) -> None:
     engine.push("notes", {"id": "1"})
     right = SQLiteStorage(tmp_path / "app.db").delivery_right()
     assert right.acquire()
@@ -135,7 +150,7 @@ def test_looking_takes_no_right_and_sends_nothing(cli, engine, server, tmp_path)
     assert not server.requests
 
 
-def test_the_queue_of_one_entity_and_its_beginning(cli):
+def test_the_queue_of_one_entity_and_its_beginning(cli: Callable[..., Done]) -> None:
     cli("push", "notes", "[{}, {}, {}]")
     cli("push", "tasks", "{}")
     assert len(cli("queue", "--json").lines) == 4
@@ -145,13 +160,13 @@ def test_the_queue_of_one_entity_and_its_beginning(cli):
     assert [row[1] for row in rows[1:]] == ["tasks"]
 
 
-def test_options_may_stand_on_either_side(cli, tmp_path):
+def test_options_may_stand_on_either_side(cli: Callable[..., Done], tmp_path: Path) -> None:
     cli("--storage", "other.db", "push", "notes", "{}")
     assert cli("status", "--json", "--storage", "other.db").json["queue_length"] == 1
     assert cli("--json", "--storage", "x.db", "status", "--storage", "other.db").json["exists"]
 
 
-def test_quiet_says_the_result_only(cli):
+def test_quiet_says_the_result_only(cli: Callable[..., Done]) -> None:
     assert cli("-q", "push", "notes", "{}").err == ""
 
 
@@ -166,7 +181,9 @@ def test_quiet_says_the_result_only(cli):
         (["no=1"], []),
     ],
 )
-def test_records_that_equal(cli, where, ids):
+def test_records_that_equal(
+    cli: Callable[..., Done], where: list[str], ids: list[str | int]
+) -> None:
     rows = [
         {"id": "1", "done": True},
         {"id": 2, "done": False, "n": 7},
@@ -177,11 +194,159 @@ def test_records_that_equal(cli, where, ids):
     assert [row["id"] for row in cli("records", "notes", *flags).lines] == ids
 
 
-def test_a_condition_that_is_none(cli):
-    assert "FIELD=VALUE" in cli("records", "notes", "--where", "done", code=2).err
+@pytest.mark.parametrize(
+    ("flags", "ids"),
+    [
+        (["--where", "n__gte=2"], ["2", "10"]),
+        (["--where", "n__gt=1", "--where", "n__lt=3"], ["2"]),
+        (["--where", "title__contains=ea"], ["1", "10"]),
+        (["--where", "title__in=tea,milk"], ["1", "2"]),
+        (["--where", 'title__in=["tea"]'], ["1"]),
+        (["--where", "n__in=1,3"], ["1", "10"]),
+        (["--where", "n__ne=1"], ["2", "10"]),
+        (["--where", "id__in=1,10"], ["1", "10"]),
+        (["--where", "id__eq=10"], ["10"]),
+        (["--where", "done__isnull=true"], ["2", "10"]),
+        (["--order-by", "-n"], ["10", "2", "1"]),
+        (["--order-by", "-n", "--limit", "2"], ["10", "2"]),
+        (["--order-by", "kind", "--order-by", "-n"], ["10", "1", "2"]),
+    ],
+)
+def test_queries(cli: Callable[..., Done], flags: list[str], ids: list[str]) -> None:
+    rows = [
+        {"id": "1", "n": 1, "title": "tea", "kind": "a", "done": True},
+        {"id": "2", "n": 2, "title": "milk", "kind": "b"},
+        {"id": "10", "n": 3, "title": "bread", "kind": "a"},
+    ]
+    cli("push", "notes", json.dumps(rows))
+    found = [row["id"] for row in cli("records", "notes", *flags).lines]
+    assert (found if "--order-by" in flags else sorted(found, key=int)) == ids
 
 
-def test_what_steers_a_terminal_is_shown_and_not_obeyed(cli, engine, server):
+def test_records_with_their_state(cli: Callable[..., Done], engine: SyncEngine) -> None:
+    engine.push("notes", {"id": "1"})
+    engine.flush()
+    cli("push", "notes", '{"id": "2"}')
+    shown = {
+        each["record"]["id"]: each["state"] for each in cli("records", "notes", "--state").lines
+    }
+    assert shown == {"1": "synced", "2": "pending"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--where", "done"], "FIELD=VALUE"),
+        (["--where", "=1"], "FIELD=VALUE"),
+        (["--where", "n__above=1"], "'n__above' names no operator"),
+        (["--where", "n__isnull=1"], "give True or False"),
+        (["--where", "n=1", "--where", "n=2"], "n is given twice"),
+        (["--where", "n__gt=null"], "no order"),
+        (["--order-by", "-"], "order_by"),
+    ],
+)
+def test_a_query_that_is_wrong(cli: Callable[..., Done], flags: list[str], said: str) -> None:
+    cli("push", "notes", '{"id": "1", "n": 1}')
+    assert said in cli("records", "notes", *flags, code=2).err
+
+
+# --- sign-out
+
+
+def test_sign_out_empties_the_store(cli: Callable[..., Done], engine: SyncEngine) -> None:
+    engine.push("notes", {"id": "1"})
+    engine.flush()
+    engine.close()
+    assert cli("sign-out", "--yes", "--json").json == {"wiped": True}
+    assert cli("records", "notes").out == ""
+
+
+def test_sign_out_keeps_what_was_not_delivered(cli: Callable[..., Done]) -> None:
+    cli("push", "notes", '{"id": "1"}')
+    assert "1 queued" in cli("sign-out", "--yes", code=1).err
+    assert len(cli("records", "notes").lines) == 1
+    cli("sign-out", "--yes", "--force")
+    assert cli("records", "notes").out == ""
+
+
+def test_sign_out_asks(cli: Callable[..., Done]) -> None:
+    assert "nobody is signed in" in cli("sign-out", code=2).err
+    cli("push", "notes", '{"id": "1"}')
+    assert "confirm with --yes" in cli("sign-out", "--force", code=2).err
+    assert len(cli("records", "notes").lines) == 1
+
+
+# --- who delivers
+
+
+def test_status_names_the_deliverer(
+    cli: Callable[..., Done], server: SyncServer, tmp_path: Path
+) -> None:
+    with create_sync_engine(
+        base_url=server.url, entities={"notes": "/notes"}, storage=str(tmp_path / "app.db")
+    ) as engine:
+        server.script(Stall(20.0), match="POST")
+        engine.push("notes", {"id": "1"})
+        assert server.wait_for(lambda: any(seen.method == "POST" for seen in server.in_flight))
+        found = cli("status", "--json").json
+        assert found["deliverer"].startswith(f"process {os.getpid()} on ")
+        assert found["reason"] is None
+        assert f"deliverer: process {os.getpid()}" in cli("status").out
+        long_ago = time.time() - 3600
+        os.utime(tmp_path / "app.db.deliver", (long_ago, long_ago))
+        assert cli("status", "--json").json["reason"] == "deliverer"
+        assert "held up: the deliverer gives no sign of life" in cli("status").out
+        assert "kill -CONT" in cli("doctor", "--no-network").out
+        server.stop()
+    assert cli("status", "--json").json["deliverer"] is None
+
+
+def test_status_says_what_blocks_the_line(
+    cli: Callable[..., Done], toml: Callable[..., Path], server: SyncServer, tmp_path: Path
+) -> None:
+    server.reject = lambda seen: Reply(422, {"error": "no"}) if seen.body else None
+    toml("order = 'strict'")
+    cli("push", "notes", '{"id": "1"}')
+    cli("push", "notes", '{"id": "2"}')
+    assert cli("status", "--json").json["reason"] is None
+    done = cli("flush", "--json", code=1)
+    assert done.json["reason"] == "blocked"
+    assert cli("status", "--json").json["reason"] == "blocked"
+    assert "waits for a decision" in cli("status").out
+
+
+# --- what steers a terminal
+
+
+@pytest.mark.parametrize(
+    "character", ["\x1b", "\x7f", "\x85", "\x9b", "\u202e", "\u2066", "\u2028"]
+)
+def test_no_output_has_characters_that_steer_a_terminal(
+    cli: Callable[..., Done], engine: SyncEngine, server: SyncServer, character: str
+) -> None:
+    text = f"a{character}b"
+    engine.push("tasks", {"id": "1"})
+    engine.push("notes", {"id": "1", "title": text, text: 1})
+    server.reject = lambda seen: Reply(422, {"error": text}) if "notes" in seen.path else None
+    engine.flush()
+    engine.close()
+    shown = ""
+    for verb in (
+        ["status"], ["status", "--json"], ["queue", "--data"], ["queue", "--json", "--data"],
+        ["failed", "list", "--data"], ["failed", "list", "--json", "--data"],
+        ["records", "notes"], ["export", "--all"], ["doctor", "--no-network"],
+        ["-vv", "status"],
+    ):  # fmt: skip
+        done = cli(*verb)
+        shown += done.out + done.err
+    assert character not in shown
+    (record,) = cli("records", "notes").lines
+    assert record == {"id": "1", "title": text, text: 1}, "JSON reads as it was"
+
+
+def test_what_steers_a_terminal_is_shown_and_not_obeyed(
+    cli: Callable[..., Done], engine: SyncEngine, server: SyncServer
+) -> None:
     evil = Reply(422, {"error": "a\x1b[2Jb\u202ec"})
     server.reject = lambda seen: evil if seen.method == "POST" else None
     engine.push("notes", {})
@@ -192,7 +357,7 @@ def test_what_steers_a_terminal_is_shown_and_not_obeyed(cli, engine, server):
         assert "\x1b" not in out
 
 
-def test_half_a_character_is_told_in_a_line(cli):
+def test_half_a_character_is_told_in_a_line(cli: Callable[..., Done]) -> None:
     err = cli("push", "notes", '{"id": "1", "title": "\\ud800"}', code=2).err
     assert "lone surrogate" in err
 
@@ -201,7 +366,7 @@ def test_half_a_character_is_told_in_a_line(cli):
 
 
 @pytest.fixture
-def refused(engine, server):
+def refused(engine: SyncEngine, server: SyncServer) -> None:
     """Two failed items, and a server that takes them from now on."""
     server.reject = lambda seen: Reply(422, {"error": "no"}) if seen.method == "POST" else None
     engine.push_many("notes", [{"id": "1", "title": "secret"}, {"id": "2"}])
@@ -210,34 +375,36 @@ def refused(engine, server):
 
 
 @pytest.mark.usefixtures("refused")
-def test_failed_items_are_listed_with_the_reason(cli):
+def test_failed_items_are_listed_with_the_reason(cli: Callable[..., Done]) -> None:
     items = cli("failed", "list", "--json").lines
     assert [item["record_id"] for item in items] == ["1", "2"]
-    assert "HTTP 422: no" in items[0]["last_error"]
+    said = "create of notes/1 rejected: HTTP 422 'no'; see engine.failed()"
+    assert items[0]["last_error"] == said
     out = cli("failed", "list").out
-    assert "HTTP 422: no" in out
+    assert "HTTP 422 'no'" in out
+    assert "rejected" not in out, "the columns show the record and the operation"
     assert "secret" not in out
 
 
 @pytest.mark.usefixtures("refused")
-def test_all_are_tried_again(cli, server):
+def test_all_are_tried_again(cli: Callable[..., Done], server: SyncServer) -> None:
     assert "2 items queued again" in cli("failed", "retry").out
     cli("flush")
     assert set(server.records("notes")) == {"1", "2"}
 
 
 @pytest.mark.usefixtures("refused")
-def test_one_is_repaired(cli, server):
+def test_one_is_repaired(cli: Callable[..., Done], server: SyncServer) -> None:
     number = cli("failed", "list", "--json").lines[0]["number"]
     repaired = '{"id": "1", "title": "short"}'
     assert cli("failed", "retry", f"#{number}", "--data", repaired, "--json").json["requeued"] == 1
-    assert "1 item failed" in cli("flush").err
+    assert "1 item failed" in cli("flush", code=1).err
     assert server.records("notes")["1"]["title"] == "short"
     assert len(cli("failed", "list", "--json").lines) == 1
 
 
 @pytest.mark.usefixtures("refused")
-def test_discarding_is_asked_for(cli):
+def test_discarding_is_asked_for(cli: Callable[..., Done]) -> None:
     assert "say --yes" in cli("failed", "discard", code=2).err
     assert len(cli("failed", "list", "--json").lines) == 2
     first = cli("failed", "list", "--json").lines[0]["id"]
@@ -246,7 +413,7 @@ def test_discarding_is_asked_for(cli):
 
 
 @pytest.mark.usefixtures("refused")
-def test_an_item_that_is_not_there(cli):
+def test_an_item_that_is_not_there(cli: Callable[..., Done]) -> None:
     for verb in ("retry", "discard"):
         assert "no failed item 99" in cli("failed", verb, "99", code=2).err
     assert "exactly one" in cli("failed", "retry", "--data", "{}", code=2).err
@@ -256,7 +423,7 @@ def test_an_item_that_is_not_there(cli):
 
 
 @pytest.fixture
-def parked(cli, engine, server):
+def parked(cli: Callable[..., Done], engine: SyncEngine, server: SyncServer) -> str:
     """One parked conflict; its id."""
     server.put("notes", {"id": "1", "title": "old", "n": 1})
     engine.pull()
@@ -264,10 +431,11 @@ def parked(cli, engine, server):
     server.patch("notes", "1", {"title": "theirs"})
     engine.pull()
     (found,) = cli("conflicts", "list", "--json").lines
-    return found["id"]
+    result: str = found["id"]
+    return result
 
 
-def test_conflicts_are_listed_without_the_records(cli, parked):
+def test_conflicts_are_listed_without_the_records(cli: Callable[..., Done], parked: str) -> None:
     (found,) = cli("conflicts", "list", "--json").lines
     assert found["fields"] == ["title"]
     assert found["resolution"] is None
@@ -275,7 +443,7 @@ def test_conflicts_are_listed_without_the_records(cli, parked):
     assert "mine" not in cli("conflicts", "list").out
 
 
-def test_a_conflict_in_three_columns(cli, parked):
+def test_a_conflict_in_three_columns(cli: Callable[..., Done], parked: str) -> None:
     lines = cli("conflicts", "show", parked).out.splitlines()
     assert lines[0] == "notes 1: update, open"
     assert lines[1].split("\t") == ["", "field", "base", "local", "remote"]
@@ -292,7 +460,9 @@ def test_a_conflict_in_three_columns(cli, parked):
     ("answer", "title"),
     [("local", "mine"), ("remote", "theirs"), ('{"title": "both"}', "both")],
 )
-def test_a_conflict_is_settled(cli, server, parked, answer, title):
+def test_a_conflict_is_settled(
+    cli: Callable[..., Done], server: SyncServer, parked: str, answer: str, title: str
+) -> None:
     assert "settled: notes 1" in cli("conflicts", "resolve", parked, answer).out
     cli("flush")
     assert server.records("notes")["1"]["title"] == title
@@ -301,7 +471,9 @@ def test_a_conflict_is_settled(cli, server, parked, answer, title):
     assert "settled already" in cli("conflicts", "resolve", parked, "local", code=2).err
 
 
-def test_a_deletion_there_is_told(cli, engine, server):
+def test_a_deletion_there_is_told(
+    cli: Callable[..., Done], engine: SyncEngine, server: SyncServer
+) -> None:
     server.put("notes", {"id": "1", "title": "old"})
     engine.pull()
     engine.push("notes", {"id": "1", "title": "mine"}, "update")
@@ -311,7 +483,7 @@ def test_a_deletion_there_is_told(cli, engine, server):
     assert cli("conflicts", "show", found["id"], "--json").json["remote"] is None
 
 
-def test_bad_answers(cli, parked):
+def test_bad_answers(cli: Callable[..., Done], parked: str) -> None:
     assert "is not JSON" in cli("conflicts", "resolve", parked, "mine", code=2).err
     assert "must be a JSON object" in cli("conflicts", "resolve", parked, "7", code=2).err
     assert "another id" in cli("conflicts", "resolve", parked, '{"id": "2"}', code=2).err
@@ -322,7 +494,7 @@ def test_bad_answers(cli, parked):
 # --- export and import
 
 
-def test_what_is_exported_can_be_imported_elsewhere(cli):
+def test_what_is_exported_can_be_imported_elsewhere(cli: Callable[..., Done]) -> None:
     cli("push", "notes", '[{"id": "1", "t": "é"}, {"id": "2"}]')
     cli("push", "tasks", '{"id": "9"}')
     text = cli("export", "--all").out
@@ -336,7 +508,9 @@ def test_what_is_exported_can_be_imported_elsewhere(cli):
     assert cli("export", "--all", *elsewhere).out == text
 
 
-def test_import_updates_what_differs_and_leaves_the_rest(cli, engine, server, tmp_path):
+def test_import_updates_what_differs_and_leaves_the_rest(
+    cli: Callable[..., Done], engine: SyncEngine, server: SyncServer, tmp_path: Path
+) -> None:
     for number in range(3):
         server.put("notes", {"id": str(number), "n": number})
     engine.pull()
@@ -350,7 +524,7 @@ def test_import_updates_what_differs_and_leaves_the_rest(cli, engine, server, tm
     assert (item["operation"], item["data"]) == ("update", {"id": "1", "n": "new"})
 
 
-def test_import_in_batches_and_with_empty_lines(cli):
+def test_import_in_batches_and_with_empty_lines(cli: Callable[..., Done]) -> None:
     text = "\n\n".join(json.dumps({"id": str(number)}) for number in range(450))
     assert "450 queued as creates" in cli("import", "notes", "-", stdin=text).out
     assert cli("status", "--json").json["queue_length"] == 450
@@ -369,22 +543,24 @@ def test_import_in_batches_and_with_empty_lines(cli):
         (["notes", "missing.jsonl"], "", "missing.jsonl cannot be read"),
     ],
 )
-def test_a_bad_line_is_named_and_its_batch_not_taken(cli, arguments, text, said):
+def test_a_bad_line_is_named_and_its_batch_not_taken(
+    cli: Callable[..., Done], arguments: list[str], text: str, said: str
+) -> None:
     assert said in cli("import", *arguments, stdin=text, code=2).err
     assert cli("status", "--json").json["queue_length"] == 0
 
 
-def test_export_of_one_or_of_all(cli):
+def test_export_of_one_or_of_all(cli: Callable[..., Done]) -> None:
     assert "which entity, or --all" in cli("export", code=2).err
     assert "which entity, or --all" in cli("export", "notes", "--all", code=2).err
     assert "unknown entity" in cli("export", "nots", code=2).err
 
 
-def test_export_streams(engine, monkeypatch):
+def test_export_streams(engine: SyncEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.push_many("notes", [{"id": str(number)} for number in range(1500)])
     out = io.StringIO()
-    monkeypatch.setattr(show.sys, "stdout", out)
-    records = engine.records("notes")
+    monkeypatch.setattr(show.sys, "stdout", out)  # type: ignore[attr-defined]  # what it imports
+    records: Any = engine.records("notes")
     show.Screen().record(next(records))
     assert out.getvalue() == '{"id": "0"}\n'
     records.close()
@@ -393,7 +569,7 @@ def test_export_streams(engine, monkeypatch):
 # --- an encrypted store
 
 
-def sealed(server, tmp_path):
+def sealed(server: SyncServer, tmp_path: Path) -> SyncEngine:
     return create_sync_engine(
         base_url=server.url,
         entities={"notes": "/notes"},
@@ -402,13 +578,18 @@ def sealed(server, tmp_path):
     )
 
 
-def test_an_encrypted_store_is_counted_and_examined_and_not_opened(cli, server, tmp_path):
+def test_an_encrypted_store_is_counted_and_examined_and_not_opened(
+    cli: Callable[..., Done], server: SyncServer, tmp_path: Path
+) -> None:
     with sealed(server, tmp_path) as engine:
         engine.push("notes", {"id": "1", "title": "for nobody else"})
     assert cli("status", "--json").json["queue_length"] == 1
     assert "all is well" in cli("doctor").out
     for verb in (["queue", "--data"], ["records", "notes"], ["push", "notes", "{}"], ["flush"]):
-        assert "the store is encrypted" in cli(*verb, code=4).err
+        error = cli(*verb, code=4).err
+        assert (
+            "the store is encrypted: name the variable with its key (--key-env VARIABLE)" in error
+        )
     with sealed(server, tmp_path) as engine:
-        assert engine.get("notes", "1")["title"] == "for nobody else"
+        assert present(engine.get("notes", "1"))["title"] == "for nobody else"
         assert engine.queue_length == 1
