@@ -11,16 +11,22 @@ from pathlib import Path
 
 from benchmarks import report
 
-SUITES = ("push", "growth", "settle", "footprint", "guard", "flush", "pull", "beside")
+SUITES = (
+    *("push", "growth", "settle", "footprint", "guard", "flush", "pull", "queries", "experiments"),
+    *("beside", "large_page", "ops"),
+)
 """In the order in which they run."""
+NAMED = ("django_queue",)
+"""Those that run only where they are named: they need a database server, and take longer."""
 
+CHOICE = f"by default all of them but {', '.join(NAMED)}"
 STATIC = Path(__file__).parents[1] / "docs" / "_static"
 
 
 def main() -> int:
     """Each suite is a process of its own; its rows come back as JSON lines."""
     parser = ArgumentParser(prog="benchmarks", description=__doc__)
-    parser.add_argument("suites", nargs="*", choices=[[], *SUITES], help="by default all of them")
+    parser.add_argument("suites", nargs="*", choices=[[], *SUITES, *NAMED], help=CHOICE)
     parser.add_argument("--scale", type=float, default=1.0, help="so many times the usual rounds")
     parser.add_argument("--docs", type=Path, default=STATIC, help="where table and plots go")
     chosen = parser.parse_args()

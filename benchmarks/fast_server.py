@@ -1,9 +1,11 @@
 """A server that costs as little as one in Python can: what is measured is the client.
 
 It answers a write 201 with the record that came, a batch with an answer for each operation, and a
-pull with prepared pages. ``--latency-ms`` is spent on every answer, ``--bears N`` answers 429 to
-what comes while N requests are under way, ``--records N`` is how many a pull brings. ``GET /told``
-says what was answered since it was last asked.
+pull with prepared pages. ``--latency-ms`` is spent on every write, ``--bears N`` answers 429 to
+what comes while N requests are under way, ``--records N`` is how many a pull brings, ``--page N``
+how many are in a page, and ``--text N`` how long the text of each is. ``GET /told``
+says what was answered since it was last asked, ``GET /latest`` the last number that each address
+was sent with ``PUT`` or ``PATCH``, and how often a lower one came after a higher one.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ from collections import Counter
 
 __all__ = ["main"]
 
-PAGE = 1000
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _SINCE = re.compile(rb"[?&]since=(\d+)")
+_NUMBER = re.compile(rb'"number": *(\d+)')
+_WRITES = (b"POST", b"PUT", b"PATCH")
 
 
 class Api:
@@ -29,14 +32,17 @@ class Api:
         self.bears = settings.bears
         self.under_way = 0
         self.told: Counter[str] = Counter()
-        self.pages = [
-            self._page(start, settings.records) for start in range(0, settings.records, PAGE)
-        ]
+        self.latest: dict[str, int] = {}
+        self.late = 0
+        self.page_size: int = settings.page
+        self.text = "x" * settings.text
+        starts = range(0, settings.records, settings.page)
+        self.pages: list[bytes] = [self._page(start, settings.records) for start in starts]
 
     def _page(self, start: int, records: int) -> bytes:
-        end = min(start + PAGE, records)
+        end = min(start + self.page_size, records)
         items = [
-            {"id": f"{number:08x}", "number": number, "text": "x" * 160, "version": 1}
+            {"id": f"{number:08x}", "number": number, "text": self.text, "version": 1}
             for number in range(start, end)
         ]
         return json.dumps({"items": items, "cursor": str(end), "has_more": end < records}).encode()
@@ -44,16 +50,21 @@ class Api:
     def page(self, target: bytes) -> bytes:
         """The page that is asked for."""
         since = _SINCE.search(target)
-        number = int(since[1]) // PAGE if since else 0
+        upto = int(since[1]) if since else 0
+        number = -(-upto // self.page_size)
         if number < len(self.pages):
             return self.pages[number]
-        return json.dumps({"items": [], "cursor": str(number * PAGE), "has_more": False}).encode()
+        return json.dumps({"items": [], "cursor": str(upto), "has_more": False}).encode()
 
     def answer(self, method: bytes, target: bytes, body: bytes) -> tuple[bytes, bytes]:
         """The status line's end, and the body."""
         if target == b"/told":
             told, self.told = json.dumps(self.told).encode(), Counter()
             return b"200 OK", told
+        if target == b"/latest":
+            latest, late = self.latest, self.late
+            self.latest, self.late = {}, 0
+            return b"200 OK", json.dumps({"latest": latest, "late": late}).encode()
         if method == b"HEAD":
             return b"200 OK", b""
         if method == b"GET":
@@ -64,6 +75,14 @@ class Api:
             ]
             return b"200 OK", json.dumps({"responses": answers}).encode()
         return b"201 Created", body
+
+    def note(self, method: bytes, target: bytes, body: bytes) -> None:
+        """A write has come."""
+        number = _NUMBER.search(body) if method != b"POST" else None
+        if number is not None:
+            before = self.latest.get(target.decode(), -1)
+            self.latest[target.decode()] = int(number[1])
+            self.late += int(number[1]) < before
 
 
 class Line(asyncio.Protocol):
@@ -91,13 +110,14 @@ class Line(asyncio.Protocol):
 
     def _heard(self, method: bytes, target: bytes, body: bytes) -> None:
         api = self._api
-        if method != b"POST":
+        if method not in _WRITES:
             self._send(*api.answer(method, target, body))
         elif api.bears and api.under_way >= api.bears:
             api.told["429"] += 1
             self._send(b"429 Too Many Requests", b"{}")
         else:
             api.told["201"] += 1
+            api.note(method, target, body)
             api.under_way += 1
             if api.latency_s:
                 loop = asyncio.get_running_loop()
@@ -131,6 +151,8 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=0.0)
     parser.add_argument("--bears", type=int, default=0)
     parser.add_argument("--records", type=int, default=0)
+    parser.add_argument("--page", type=int, default=1000)
+    parser.add_argument("--text", type=int, default=160)
     asyncio.run(serve(parser.parse_args()))
 
 

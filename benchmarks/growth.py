@@ -9,17 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import litequeue
-import persistqueue
-
-from benchmarks.harness import OURS, Bench, body, loopback_server, main, record
+from benchmarks.harness import LMDB, OURS, Bench, body, loopback_server, main, record
 from benchmarks.peers import engine
 from benchmarks.settle import drainer
-from bytelyst_sync import SQLiteStorage, SyncEngine
+from bytelyst_sync import LmdbStorage, SQLiteStorage, SyncEngine
 from bytelyst_sync.state.item_ids import new_item_ids
 from bytelyst_sync.storage.base import Transaction
+from bytelyst_sync.storage.location import join_location
 from bytelyst_sync.storage.schema import ITEMS, Item
 
 LENGTHS = (1_000, 10_000, 100_000, 1_000_000)
@@ -32,7 +31,9 @@ from bytelyst_sync import create_sync_engine
 
 def resident():
     with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096
+        pages = file.read().split()
+    # less those of mapped files, which the system takes back when it needs memory
+    return (int(pages[1]) - (int(pages[2]) if sys.argv[2].startswith("lmdb:") else 0)) * 4096
 
 engine = create_sync_engine(
     base_url=sys.argv[1], entities={"notes": "/notes"}, storage=sys.argv[2], exit_timeout=0,
@@ -55,16 +56,29 @@ print(most - idle)
 
 def run(bench: Bench) -> None:
     """Each length has a file of its own, filled once."""
-    paths = {length: filled(bench.path(), length) for length in LENGTHS}
+    paths = {
+        length: filled(SQLiteStorage(bench.path(), durability="normal"), length)
+        for length in LENGTHS
+    }
     pushing(bench, paths)
     opening(bench, paths)
     taking(bench, paths[LENGTHS[-1]])
-    memory(bench, paths)
+    memory(bench, paths[LENGTHS[-1]])
+    in_lmdb(bench)
 
 
-def filled(path: Path, length: int) -> Path:
-    """A store with so many queued creates, put in by way of the store's own port."""
-    storage = SQLiteStorage(path, durability="normal")
+def in_lmdb(bench: Bench) -> None:
+    """The same of a store of LMDB: pushing, and memory besides the map."""
+    paths = {
+        length: filled(LmdbStorage(bench.path(".mdb"), durability="normal"), length)
+        for length in (LENGTHS[0], LENGTHS[-1])
+    }
+    pushing(bench, paths, LMDB)
+    memory(bench, paths[LENGTHS[-1]], LMDB)
+
+
+def filled(storage: SQLiteStorage | LmdbStorage, length: int) -> str:
+    """The location of a store with so many queued creates, put in by way of its own port."""
     for start in range(0, length, 10_000):
 
         def fill(tx: Transaction, count: int = min(10_000, length - start)) -> None:
@@ -72,18 +86,19 @@ def filled(path: Path, length: int) -> Path:
             tx.insert(
                 ITEMS,
                 *(
-                    Item(seq, made, "notes", f"{seq:08x}", "create", body(seq), 1.0, turn=seq)
+                    Item(seq, made, "notes", f"{seq:08x}", "create", body(seq), 1.0, position=seq)
                     for seq, made in zip(seqs, new_item_ids(seqs), strict=True)
                 ),
             )
 
         storage.write(fill)
     storage.close()
-    return path
+    return join_location(storage.kind, storage.path)
 
 
-def pushing(bench: Bench, paths: dict[int, Path]) -> None:
+def pushing(bench: Bench, paths: dict[int, str], store: str = OURS) -> None:
     """A push at a thousand queued, and at a million."""
+    name = "push with so many queued" + ("" if store is OURS else f", {store}")
     engines = {length: engine(path, "normal") for length, path in paths.items()}
     numbers = itertools.count(100_000_000)
 
@@ -97,19 +112,19 @@ def pushing(bench: Bench, paths: dict[int, Path]) -> None:
         return turn
 
     race = bench.race(
-        "push with so many queued",
-        {f"{length:,}": contender(length) for length in LENGTHS},
+        name,
+        {f"{length:,}": contender(length) for length in paths},
         unit="µs",
         rounds=25,
     )
     race.compare(f"{LENGTHS[0]:,}", f"{LENGTHS[-1]:,}", at_most=1.3)
-    points = [[float(length), statistics.median(race.figures[f"{length:,}"])] for length in LENGTHS]
-    bench.curve("push with so many queued", "queued", "µs for each push", {OURS: points})
+    points = [[float(length), statistics.median(race.figures[f"{length:,}"])] for length in paths]
+    bench.curve(name, "queued", "µs for each push", {OURS: points})
     for each in engines.values():
         each.close()
 
 
-def opening(bench: Bench, paths: dict[int, Path]) -> None:
+def opening(bench: Bench, paths: dict[int, str]) -> None:
     """Opening a store, its exact length and its first batch, beside one cold count."""
     points = {}
     for length, path in paths.items():
@@ -129,13 +144,13 @@ def opening(bench: Bench, paths: dict[int, Path]) -> None:
     bench.curve("opening", "queued", "ms", {OURS: curve})
 
 
-def opened(path: Path) -> float:
+def opened(path: str) -> float:
     """Milliseconds to open it, to know how many are queued, and to claim a hundred."""
     began = time.perf_counter()
     made = engine(path, "normal")
     length = made.queue_length
-    runtime = made._running()  # noqa: SLF001  its parts, without its worker
-    claims = runtime.storage.write(lambda tx: runtime.claims.claim(tx, 100, time.time()))
+    runtime = made._core.running()  # noqa: SLF001  its parts, without its worker
+    claims = runtime.state.write(lambda work: runtime.claims.claim(work, 100))
     spent = time.perf_counter() - began
     assert length
     assert len(claims) == 100
@@ -144,11 +159,16 @@ def opened(path: Path) -> float:
     return spent * 1e3
 
 
-def taking(bench: Bench, path: Path) -> None:
+def taking(bench: Bench, path: str) -> None:
     """Taking one out, for good, with a million queued."""
     made = engine(path)
-    takers = {OURS: batch_taker(made), **{name: of(bench.path()) for name, of in TAKERS.items()}}
-    race = bench.race(f"take one of {LENGTHS[-1]:,}", takers, unit="ms", rounds=3)
+    race = bench.race(
+        f"take one of {LENGTHS[-1]:,}",
+        {OURS: batch_taker(made)},
+        peers={name: partial(opened, bench.path()) for name, opened in TAKERS.items()},
+        unit="ms",
+        rounds=3,
+    )
     for name in TAKERS:
         race.compare(name, at_most=1.0)
     made.close()
@@ -162,6 +182,8 @@ def batch_taker(made: SyncEngine) -> Callable[[], float]:
 
 def litequeue_taker(path: Path) -> Callable[[], float]:
     """Pops, and says that it is done: a commit each."""
+    import litequeue  # noqa: PLC0415
+
     queue = litequeue.LiteQueue(path)
     with queue.transaction("IMMEDIATE"):
         for number in range(LENGTHS[-1]):
@@ -179,6 +201,8 @@ def litequeue_taker(path: Path) -> Callable[[], float]:
 
 def ack_queue_taker(path: Path) -> Callable[[], float]:
     """Gets and acknowledges, a commit each; twenty in a row."""
+    import persistqueue  # noqa: PLC0415
+
     queue = persistqueue.SQLiteAckQueue(str(path), multithreading=True)
     rows = ((pickle.dumps(record(number)), 1.0) for number in range(LENGTHS[-1]))
     with queue._putter as connection:  # noqa: SLF001  a million commits would take minutes
@@ -197,10 +221,10 @@ def ack_queue_taker(path: Path) -> Callable[[], float]:
 TAKERS = {"litequeue": litequeue_taker, "SQLiteAckQueue": ack_queue_taker}
 
 
-def memory(bench: Bench, paths: dict[int, Path]) -> None:
+def memory(bench: Bench, path: str, store: str = OURS) -> None:
     """How much a process grows while it drains the longest queue."""
     with loopback_server() as url:
-        command = [sys.executable, "-c", MEMORY, url, str(paths[LENGTHS[-1]])]
+        command = [sys.executable, "-c", MEMORY, url, path]
         grown = [
             int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)  # noqa: S603
             / 2**20
@@ -208,7 +232,7 @@ def memory(bench: Bench, paths: dict[int, Path]) -> None:
         ]
     bench.tell(
         f"memory while {LENGTHS[-1]:,} drain",
-        OURS,
+        store,
         f"{GROWN_MB:g} MB over idle",
         [each / GROWN_MB for each in grown],
         (statistics.median(grown), GROWN_MB),

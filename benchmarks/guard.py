@@ -1,7 +1,7 @@
 """What the write guard costs: a push with it, and without.
 
-SQLite before 3.51.3 can corrupt a WAL database that two connections write to at once, so every
-write and checkpoint is made under a lock file (``bytelyst_sync/storage/guard.py``). "Without" is
+SQLite before 3.51.3 can corrupt a WAL database that two connections write to at once. So every
+write and checkpoint is made under a lock file (``storage/delivery_lock.py``). "Without" is
 with a lock file that is never locked, which is safe here, where one thread of one process pushes.
 """
 
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks.harness import OURS, Bench, main, record
-from benchmarks.peers import Keep, engine, keeper, seconds_each
+from benchmarks.peers import Durability, Keep, engine, keeper, seconds_each
 from bytelyst_sync import SQLiteStorage
-from bytelyst_sync.storage.guard import LockFile
+from bytelyst_sync.storage.delivery_lock import LockFile
 
-PUSHES = {"full": 20, "normal": 100}
+PUSHES: dict[Durability, int] = {"full": 20, "normal": 100}
 """In a turn."""
 
 
@@ -31,10 +31,10 @@ class Unlocked(LockFile):
         """Unlocks nothing."""
 
 
-def unguarded(path: Path, durability: str) -> Keep:
+def unguarded(path: Path, durability: Durability) -> Keep:
     """An engine whose write guard is a pretence."""
     storage = SQLiteStorage(path, durability=durability)
-    storage._guard._file = Unlocked(path.with_name(f"{path.name}.lock"))  # noqa: SLF001
+    storage._file.write_lock._file = Unlocked(path.with_name(f"{path.name}.lock"))  # noqa: SLF001
     made = engine(storage, durability)
     return lambda number: made.push("notes", record(number))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 import statistics
 import subprocess
@@ -23,10 +24,12 @@ from typing import Any, TextIO
 
 import attrs
 
-__all__ = ["OURS", "Bench", "Race", "Row", "body", "loopback_server", "main", "record"]
+__all__ = ["LMDB", "OURS", "Bench", "Race", "Row", "body", "loopback_server", "main", "record"]
 
 OURS = "bytelyst_sync"
 """The name under which the package itself races."""
+LMDB = "LmdbStorage"
+"""The same with a store of LMDB."""
 
 Contender = Callable[[], float]
 
@@ -88,8 +91,12 @@ class Race:
         *,
         at_most: float | None = None,
         at_least: float | None = None,
-    ) -> Row:
-        """Tells the ratio of two contenders, and whether it keeps its bound."""
+    ) -> Row | None:
+        """Tells the ratio of two contenders, and whether it keeps its bound; ``None`` if the race
+        had to do without one of them.
+        """
+        if not {contender, against} <= self.figures.keys():
+            return None
         ours, theirs = self.figures[contender], self.figures[against]
         bound = None
         if at_most is not None:
@@ -125,28 +132,61 @@ class Bench:
         return self.folder / f"{next(self._paths)}{suffix}"
 
     def rounds(self, usual: int) -> int:
-        """So many rounds, or fewer; at least three."""
-        return max(3, round(usual * self.scale))
+        """So many rounds, or fewer; at least three, if that many are usual."""
+        return max(min(3, usual), round(usual * self.scale))
 
     def race(
         self,
         name: str,
         contenders: Mapping[str, Contender],
         *,
+        peers: Mapping[str, Callable[[], Contender]] | None = None,
         unit: str,
         rounds: int = 9,
         warm: bool = True,
     ) -> Race:
-        """Runs all contenders in turns; ``warm`` first once, which does not count."""
-        names = list(contenders)
-        figures: dict[str, list[float]] = {name: [] for name in names}
+        """Runs all contenders in turns; ``warm`` first once, which does not count.
+
+        ``peers`` open contenders of other packages. One that is not installed, or has changed so
+        that it fails, is told as a line of its own; the race does without it.
+        """
+        opened = dict(contenders)
+        for each, open_peer in (peers or {}).items():
+            with self._or_absent(name, each):
+                opened[each] = open_peer()
+        figures: dict[str, list[float]] = {each: [] for each in opened}
         for number in range(-1 if warm else 0, self.rounds(rounds)):
             # a sync also writes what the one before it left in the file system's journal
-            for each in random.Random(number).sample(names, len(names)):
-                figure = contenders[each]()
-                if number >= 0:
+            for each in random.Random(number).sample(sorted(figures), len(figures)):
+                if each in contenders:
+                    figure = opened[each]()
+                else:
+                    figure = math.nan
+                    with self._or_absent(name, each):
+                        figure = opened[each]()
+                if math.isnan(figure):
+                    del figures[each]
+                elif number >= 0:
                     figures[each].append(figure)
         return Race(self, name, unit, figures)
+
+    @contextmanager
+    def _or_absent(self, race: str, peer: str) -> Iterator[None]:
+        """Tells that a peer cannot be compared if it raises."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - whatever a peer raises, the race goes on
+            reason = f"{type(error).__name__}: {error}"
+            print(f"{race:<44} ÷ {peer:<30} not compared: {reason}", flush=True)
+            self._write(
+                {
+                    "kind": "absent",
+                    "suite": self.suite,
+                    "race": race,
+                    "peer": peer,
+                    "reason": reason,
+                }
+            )
 
     def tell(
         self,

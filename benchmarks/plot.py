@@ -1,6 +1,6 @@
 """Two kinds of plot, drawn as SVG: ratios as bars, and curves on logarithmic scales.
 
-Each has a ground of its own, so that it can be read on a light and on a dark page.
+Each has a ground of its own and two sets of colours: it follows the page's colour scheme.
 """
 
 from __future__ import annotations
@@ -15,6 +15,27 @@ __all__ = ["bars", "curves"]
 INK, PALE, LINE, GRID = "#1f2933", "#5b6672", "#7b8794", "#dde3ea"
 GOOD, BAD, PLAIN = "#3b9a63", "#c0392b", "#3b7dd8"
 COLOURS = (PLAIN, "#b7791f", "#7250c4", "#c0392b", "#2f855a", "#5b6672")
+GROUND, FRAME = "#f8fafc", "#cbd5e0"
+DARK = {
+    INK: "#e6edf3",
+    PALE: "#a3adb8",
+    LINE: "#8b97a3",
+    GRID: "#323a43",
+    GROUND: "#171b20",
+    FRAME: "#3a424b",
+    GOOD: "#4bb27f",
+    BAD: "#e8695c",
+    PLAIN: "#5c9ded",
+    "#b7791f": "#d9a03f",
+    "#7250c4": "#a58be8",
+    "#2f855a": "#4bb27f",
+}
+"""The colours on a dark page."""
+STYLE = "".join(
+    f'[{name}="{light}"]{{{name}:{dark}}}'
+    for light, dark in DARK.items()
+    for name in ("fill", "stroke")
+)
 FONT = "system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif"
 WIDTH, LABELS, MARGIN, STEP = 900, 430, 24, 30
 
@@ -28,9 +49,10 @@ class _Picture:
                 f'font-family="{FONT}" font-size="13" role="img" aria-label="{name}">'
             ),
             f"<title>{name}</title>",
+            f"<style>@media (prefers-color-scheme:dark){{{STYLE}}}</style>",
             (
                 f'<rect x="1" y="1" width="{width - 2:g}" height="{height - 2:g}" rx="12" '
-                'fill="#f8fafc" stroke="#cbd5e0"/>'
+                f'fill="{GROUND}" stroke="{FRAME}"/>'
             ),
         ]
 

@@ -7,13 +7,26 @@ import json
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
-from benchmarks.harness import OURS, Bench, main, record
-from benchmarks.peers import PEERS, Keep, engine, keeper, raw_connection, seconds_each
+from benchmarks.harness import LMDB, OURS, Bench, main, record
+from benchmarks.peers import (
+    PEERS,
+    Durability,
+    Keep,
+    engine,
+    keeper,
+    raw_connection,
+    raw_keeper,
+    raw_lmdb_keeper,
+    seconds_each,
+)
 from bytelyst_sync.state.item_ids import new_item_id
 from bytelyst_sync.storage.schema import ITEMS, Item
-from bytelyst_sync.storage.sqlite_sql import statements
+from bytelyst_sync.storage.sqlite.statements import statements
 
+RAW_LMDB = "lmdb"
 WITHOUT_VIEW = f"{OURS}, replica=False"
 THREADS = 8
 MANY = 10_000
@@ -25,14 +38,19 @@ def run(bench: Bench) -> None:
     one_thread(bench, "normal", 1000)
     threads(bench)
     many(bench)
+    stores(bench, "full", 100)
+    stores(bench, "normal", 1000)
 
 
-def one_thread(bench: Bench, durability: str, count: int) -> None:
-    """Pushes, one commit each; each contender keeps its file from round to round."""
-    keeps: dict[str, Keep] = {
+def stores(bench: Bench, durability: Durability, count: int) -> None:
+    """Pushes to LMDB beside pushes to SQLite, one commit each, and both by hand: what a commit of
+    LMDB costs more, or less, before there is a queue in it.
+    """
+    keeps = {
         OURS: keeper(bench.path(), durability),
-        WITHOUT_VIEW: keeper(bench.path(), durability, replica=False),
-        **{name: opened(bench.path(), durability) for name, opened in PEERS.items()},
+        LMDB: keeper(f"lmdb:{bench.path('.mdb')}", durability),
+        RAW_LMDB: raw_lmdb_keeper(bench.path(".mdb"), durability),
+        "sqlite3": raw_keeper(bench.path(), durability),
     }
     numbers = itertools.count(step=count)
 
@@ -43,12 +61,47 @@ def one_thread(bench: Bench, durability: str, count: int) -> None:
 
         return turn
 
-    contenders = {name: contender(keep) for name, keep in keeps.items()}
-    race = bench.race(f"push, {durability}", contenders, unit="µs", rounds=9)
+    race = bench.race(
+        f"push, {durability}, by store",
+        {name: contender(keep) for name, keep in keeps.items()},
+        unit="µs",
+        rounds=9,
+    )
+    race.compare(OURS, LMDB, at_most=1.1 if durability == "full" else 0.77)
+    race.compare(RAW_LMDB, LMDB)
+    race.compare("sqlite3", RAW_LMDB)
+
+
+def one_thread(bench: Bench, durability: Durability, count: int) -> None:
+    """Pushes, one commit each; each contender keeps its file from round to round."""
+    keeps: dict[str, Keep] = {
+        OURS: keeper(bench.path(), durability),
+        WITHOUT_VIEW: keeper(bench.path(), durability, replica=False),
+        "sqlite3": raw_keeper(bench.path(), durability),
+    }
+    numbers = itertools.count(step=count)
+
+    def contender(keep: Keep) -> Callable[[], float]:
+        def turn() -> float:
+            first = next(numbers)
+            return seconds_each(keep, range(first, first + count)) * 1e6
+
+        return turn
+
+    def peer(opened: Callable[[Path, Durability], Keep]) -> Callable[[], float]:
+        return contender(opened(bench.path(), durability))
+
+    race = bench.race(
+        f"push, {durability}",
+        {name: contender(keep) for name, keep in keeps.items()},
+        peers={name: partial(peer, opened) for name, opened in PEERS.items()},
+        unit="µs",
+        rounds=9,
+    )
     full = durability == "full"
-    race.compare("sqlite3", at_most=1.4 if full else 5.0)
+    race.compare("sqlite3", at_most=1.4 if full else 4.0)
     race.compare("sqlite3", WITHOUT_VIEW, at_most=None if full else 3.6)
-    for name in itertools.islice(PEERS, 1, None):
+    for name in PEERS:
         race.compare(name, at_most=1.0 if full and name == "SQLiteAckQueue" else None)
 
 
@@ -75,8 +128,8 @@ def threads(bench: Bench) -> None:
 
     starts = itertools.count(step=each)
     ours, raw = keeper(bench.path(), "full"), bench.path()
-    raws = [PEERS["sqlite3"](raw, "full") for _ in range(THREADS)]
-    alone = PEERS["sqlite3"](bench.path(), "full")
+    raws = [raw_keeper(raw, "full") for _ in range(THREADS)]
+    alone = raw_keeper(bench.path(), "full")
     numbers = range(THREADS * each)
     race = bench.race(
         f"push, full, {THREADS} threads",
@@ -114,7 +167,7 @@ def many(bench: Bench) -> None:
         began = time.perf_counter()
         now = time.time()
         items = [
-            Item(n, new_item_id(n), "notes", row["id"], "create", json.dumps(row), now, turn=n)
+            Item(n, new_item_id(n), "notes", row["id"], "create", json.dumps(row), now, position=n)
             for n, row in enumerate(rows)
         ]
         connection.execute("BEGIN IMMEDIATE")

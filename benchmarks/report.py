@@ -20,9 +20,11 @@ Row = dict[str, Any]
 
 def write(rows_file: Path, folder: Path) -> None:
     """Writes ``bench.csv`` and ``bench-*.svg``; what was not measured now stays as it was."""
+    folder.mkdir(parents=True, exist_ok=True)
     told = [json.loads(line) for line in rows_file.read_text("utf-8").splitlines()]
     rows = [each for each in told if each["kind"] == "row"]
-    _write_table(rows, folder / TABLE)
+    absent = [each for each in told if each["kind"] == "absent"]
+    _write_table(rows, absent, folder / TABLE)
     for suite in dict.fromkeys(each["suite"] for each in rows):
         picture = bars(suite, [each for each in rows if each["suite"] == suite])
         (folder / f"bench-{suite}.svg").write_text(picture, "utf-8")
@@ -33,8 +35,9 @@ def write(rows_file: Path, folder: Path) -> None:
             (folder / f"bench-{name}.svg").write_text(picture, "utf-8")
 
 
-def _write_table(rows: Sequence[Row], path: Path) -> None:
+def _write_table(rows: Sequence[Row], absent: Sequence[Row], path: Path) -> None:
     measured = [_line(row) for row in rows]
+    measured += [_absent_line(row) for row in absent]
     suites = {line[0] for line in measured}
     kept: list[list[str]] = []
     if path.exists():
@@ -43,7 +46,17 @@ def _write_table(rows: Sequence[Row], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(TITLES)
-        writer.writerows(sorted(kept + measured, key=lambda line: line[0]))
+        lines: list[list[str]] = sorted(kept + measured, key=_suite_of)
+        writer.writerows(lines)
+
+
+def _suite_of(line: list[str]) -> str:
+    return line[0]
+
+
+def _absent_line(row: Row) -> list[str]:
+    beside = f"{row['peer']}: not compared, {row['reason']}"
+    return [row["suite"], row["race"], beside, *[""] * 5]
 
 
 def _line(row: Row) -> list[str]:

@@ -11,16 +11,16 @@ from pathlib import Path
 from benchmarks.harness import OURS, Bench, body, main, record
 from benchmarks.peers import engine, raw_connection
 from bytelyst_sync import SyncEngine
-from bytelyst_sync.rules.classify import Meaning
+from bytelyst_sync.protocol.responses import AttemptResult
+from bytelyst_sync.queue.claims import Claim
+from bytelyst_sync.queue.settle import Settlement
+from bytelyst_sync.rules.backoff import RetryPolicy
+from bytelyst_sync.rules.classify import Verdict
 from bytelyst_sync.runtime import Runtime
-from bytelyst_sync.state.claims import Claim
-from bytelyst_sync.state.effects import Effects
 from bytelyst_sync.state.item_ids import new_item_id
-from bytelyst_sync.state.settlement import Settlement
-from bytelyst_sync.storage.base import Transaction
+from bytelyst_sync.state.unit_of_work import UnitOfWork
 from bytelyst_sync.storage.schema import ITEMS, RECORDS, Item, Record
-from bytelyst_sync.storage.sqlite_sql import statements
-from bytelyst_sync.transport.answers import Answer
+from bytelyst_sync.storage.sqlite.statements import statements
 
 COUNT = 3000
 BATCH = 100
@@ -62,29 +62,31 @@ def ours(path: Path, *, replica: bool) -> Callable[[], float]:
 
 def drainer(made: SyncEngine, count: int) -> Callable[[], float]:
     """Claims and settles so many that are queued, by the engine's parts; items per second."""
-    runtime: Runtime = made._running()  # noqa: SLF001  its parts, without its worker
+    runtime: Runtime = made._core.running()  # noqa: SLF001  its parts, without its worker
     settlement = Settlement(
         runtime.entities,
         runtime.resolver,
-        runtime.puller._arrivals,  # noqa: SLF001
-        max_retries=5,
-        retry_delay=1.0,
-        max_retry_delay=300.0,
-        random=lambda: 0.5,
+        runtime.puller._commits.remote_changes,  # noqa: SLF001
+        RetryPolicy(
+            max_retries=5,
+            retry_delay=1.0,
+            max_retry_delay=300.0,
+            give_up_after=86_400.0,
+            random=lambda: 0.5,
+        ),
     )
-    answer = Answer(meaning=Meaning.DELIVERED, status=201)
+    answer = AttemptResult(meaning=Verdict.DELIVERED, status=201)
 
     def drain() -> float:
         done = 0
         began = time.perf_counter()
         while done < count:
-            claims = runtime.storage.write(lambda tx: runtime.claims.claim(tx, BATCH, time.time()))
+            claims = runtime.state.write(lambda work: runtime.claims.claim(work, BATCH))
 
-            def settle(tx: Transaction, claims: list[Claim] = claims) -> None:
-                sent = [(claim, answer) for claim in claims]
-                settlement.settle_all(tx, sent, Effects(), time.time())
+            def settle(work: UnitOfWork, claims: list[Claim] = claims) -> None:
+                settlement.settle_all(work, [(claim, answer) for claim in claims], {})
 
-            runtime.storage.write(settle)
+            runtime.state.write(settle)
             done += len(claims)
         return done / (time.perf_counter() - began)
 
@@ -102,7 +104,7 @@ def raw(path: Path, *, replica: bool) -> Callable[[], float]:
     def drain() -> float:
         first = next(starts)
         rows = [
-            Item(n, new_item_id(n), "notes", f"{n:08x}", "create", body(n), time.time(), turn=n)
+            Item(n, new_item_id(n), "notes", f"{n:08x}", "create", body(n), time.time(), position=n)
             for n in range(first, first + COUNT)
         ]
         connection.execute("BEGIN IMMEDIATE")
@@ -121,7 +123,7 @@ def one_batch(connection: sqlite3.Connection, *, replica: bool) -> int:
     """Two commits; how many rows they were about."""
     connection.execute("BEGIN IMMEDIATE")
     claimed = connection.execute(
-        "SELECT * FROM items WHERE lane=0 AND entity='notes' ORDER BY turn LIMIT ?", (BATCH,)
+        "SELECT * FROM items WHERE lane=0 AND entity='notes' ORDER BY position LIMIT ?", (BATCH,)
     ).fetchall()
     keys = [(row[0],) for row in claimed]
     connection.executemany("UPDATE items SET lane=3 WHERE seq=?", keys)
