@@ -1,7 +1,7 @@
 # ruff: noqa: INP001  a script
 """Draws the diagrams of the documentation: ``python docs/diagrams.py`` writes docs/_static/*.svg.
 
-Each picture has a ground of its own, so that it can be read on a light and on a dark page.
+Each picture has a ground of its own and two sets of colours: it follows the page's colour scheme.
 """
 
 from __future__ import annotations
@@ -19,13 +19,42 @@ FILLS = {
     "bad": ("#fde4e1", "#c0392b"),
     "there": ("#efe9fb", "#7250c4"),
 }
+DARK = {
+    INK: "#e6edf3",
+    PALE: "#a3adb8",
+    LINE: "#8b97a3",
+    "#ffffff": "#262c33",
+    "#f8fafc": "#171b20",
+    "#cbd5e0": "#3a424b",
+    "#e3f0ff": "#14304f",
+    "#3b7dd8": "#5c9ded",
+    "#e2f5e6": "#143524",
+    "#2f855a": "#4bb27f",
+    "#fff3d6": "#3d2f0d",
+    "#b7791f": "#d9a03f",
+    "#fde4e1": "#44201c",
+    "#c0392b": "#e8695c",
+    "#efe9fb": "#2b2247",
+    "#7250c4": "#a58be8",
+}
+"""The colours on a dark page."""
 LINE_HEIGHT = 17
 
 Point = tuple[float, float]
 
 
+def dark_style() -> str:
+    """Rules that replace the light colours where the page is dark."""
+    rules = [
+        f'[{name}="{light}"]{{{name}:{dark}}}'
+        for light, dark in DARK.items()
+        for name in ("fill", "stroke")
+    ]
+    return f"<style>@media (prefers-color-scheme:dark){{{''.join(rules)}}}</style>"
+
+
 class Picture:
-    """Boxes, arrows and words on a light ground."""
+    """Boxes, arrows and words."""
 
     def __init__(self, width: int, height: int, title: str) -> None:
         font = "system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif"
@@ -34,6 +63,7 @@ class Picture:
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"',
             f'font-family="{font}" font-size="13.5" role="img" aria-label="{name}">',
             f"<title>{name}</title>",
+            dark_style(),
             '<defs><marker id="tip" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7"',
             'markerHeight="7" orient="auto-start-reverse">',
             f'<path d="M0 0L10 5L0 10z" fill="{LINE}"/></marker></defs>',
@@ -41,7 +71,17 @@ class Picture:
             'fill="#f8fafc" stroke="#cbd5e0"/>',
         ]
 
-    def box(self, x: float, y: float, w: float, h: float, text: str, kind: str = "plain") -> None:
+    def box(
+        self,
+        x: float,
+        y: float,
+        w: float,
+        h: float,
+        text: str,
+        kind: str = "plain",
+        *,
+        small: bool = False,
+    ) -> None:
         """A box with centred lines; the first one is bold if there are more."""
         fill, stroke = FILLS[kind]
         self._parts.append(
@@ -49,10 +89,13 @@ class Picture:
             f'stroke="{stroke}" stroke-width="1.5"/>'
         )
         lines = text.split("\n")
-        top = y + h / 2 - (len(lines) - 1) * LINE_HEIGHT / 2 + 4.5
+        pitch = 14 if small else LINE_HEIGHT
+        top = y + h / 2 - (len(lines) - 1) * pitch / 2 + 4.5
         for number, line in enumerate(lines):
             bold = not number and len(lines) > 1
-            self.word(x + w / 2, top + number * LINE_HEIGHT, line, bold=bold, anchor="middle")
+            self.word(
+                x + w / 2, top + number * pitch, line, bold=bold, small=small, anchor="middle"
+            )
 
     def frame(self, x: float, y: float, w: float, h: float, text: str) -> None:
         """A dashed frame with its name at the top left."""
@@ -70,11 +113,12 @@ class Picture:
         *,
         bold: bool = False,
         pale: bool = False,
+        small: bool = False,
         anchor: str = "start",
     ) -> None:
         """One line of text."""
         weight = ' font-weight="600"' if bold else ""
-        size = ' font-size="12.5"' if pale else ""
+        size = ' font-size="11"' if small else ' font-size="12.5"' if pale else ""
         self._parts.append(
             f'<text x="{x}" y="{y}" fill="{PALE if pale else INK}" text-anchor="{anchor}"{weight}'
             f"{size}>{escape(text)}</text>"
@@ -119,7 +163,7 @@ def push() -> Picture:
         ("no connection\noffline: it waits", "wait"),
         ("lost answer, 5xx\nagain, same key", "wait"),
         ("409, 412\nconflict: decided", "there"),
-        ("other 4xx\nfailed: kept, told", "bad"),
+        ("other 4xx\nfailed: kept, listed", "bad"),
     )
     for number, (text, kind) in enumerate(outcomes):
         it.box(20 + number * 174, 290, 164, 58, text, kind)
@@ -208,7 +252,8 @@ def threads() -> Picture:
     it.box(40, 52, 170, 52, "your threads\npush, get, flush, …", "here")
     it.box(40, 118, 170, 46, "callbacks' thread\none at a time", "plain")
     it.box(40, 174, 170, 40, "on_conflict's thread", "plain")
-    it.box(250, 52, 150, 62, "worker\ndelivers, pulls", "good")
+    it.box(250, 52, 150, 62, "worker\nclaims, sends, settles", "good")
+    it.box(224, 160, 104, 54, "pulls\nown thread", "good")
     it.arrow((210, 78), (250, 78))
     it.arrow((290, 114), (290, 141), (210, 141))
     it.word(240, 134, "tells", pale=True)
@@ -236,7 +281,114 @@ def threads() -> Picture:
     return it
 
 
+def rooms() -> Picture:
+    """The folders of the package, and the way of a push and of a delivery through them."""
+    it = Picture(900, 520, "The folders of the package; a module imports only from below")
+    it.word(20, 32, "faces: what programs and people call", pale=True)
+    it.box(20, 42, 420, 46, "engine.py, aio.py, blocking_calls.py, engine_core.py", "here")
+    it.box(
+        460,
+        42,
+        420,
+        46,
+        "cli/, dashboard/, inspection/, testing/,\ncontrib/, experiments/, fleet/",
+        "here",
+    )
+    it.box(
+        20, 104, 860, 40, "runtime.py: creates all parts of an engine and connects them", "plain"
+    )
+    stages = (
+        ("agent/\nheartbeats, commands", "good"),
+        ("delivery/\nworker, dispatcher", "good"),
+        ("pull/\npuller, scheduler", "good"),
+        ("events/\nstatus, callbacks", "good"),
+    )
+    for number, (text, kind) in enumerate(stages):
+        it.box(20 + number * 220, 160, 200, 54, text, kind)
+    it.box(20, 230, 420, 54, "queue/\nrules of the outbox, in a transaction", "wait")
+    it.box(460, 230, 420, 54, "replica/\nlocal view, conflicts, remote changes", "wait")
+    it.box(20, 300, 860, 54, "state/\none unit of work: transaction, effects, time", "wait")
+    it.box(20, 370, 275, 54, "storage/\ntables; SQLite, memory, encrypted", "plain")
+    it.box(312, 370, 275, 54, "protocol/\nrequests, responses, pages", "there")
+    it.box(605, 370, 275, 54, "http/\ntransport, sessions, redirects", "there")
+    it.box(20, 440, 420, 54, "rules/\npure functions: classify, coalesce, merge, backoff", "plain")
+    it.box(460, 440, 420, 54, "config/, model.py, errors.py, clock.py\nvalues", "plain")
+    return it
+
+
+Step = tuple[str, str]
+"""The column of a step, and two lines: the call and what it does."""
+
+PUSH_COLUMNS = ("engine", "queue, rules", "state", "storage", "events", "delivery")
+PUSH_WAY: tuple[Step, ...] = (
+    ("engine", "SyncEngine.push\nchecks key and expiry"),
+    ("queue, rules", "PushRequest.of\nchecks, copies, encodes"),
+    ("engine", "EngineCore.push\nor keeps it: transaction()"),
+    ("state", "StateStore.write\none unit of work"),
+    ("storage", "ClosableStorage\nopen, same account?"),
+    ("storage", "GroupCommit.submit\none leads for all"),
+    ("queue, rules", "Outbox.push\nthe rule"),
+    ("queue, rules", "Merging.merge\nif the record waits"),
+    ("storage", "COMMIT\nsynced: durable now"),
+    ("events", "committed\ncounts, callbacks"),
+    ("delivery", "wake_after_push\nunless blocked"),
+)
+DELIVERY_COLUMNS = ("delivery", "queue", "storage", "protocol, rules", "http", "events")
+DELIVERY_WAY: tuple[Step, ...] = (
+    ("delivery", "Dispatcher.acquire\nthe right to deliver"),
+    ("delivery", "settle_and_claim\none transaction"),
+    ("queue", "Claims.claim\nthe next items"),
+    ("storage", "COMMIT\nthe items are frozen"),
+    ("delivery", "SenderPool.submit\npacks requests"),
+    ("delivery", "Sender.send\none attempt"),
+    ("protocol, rules", "EntityCodec.write\nthe request"),
+    ("delivery", "Credentials.sign\nadds the token"),
+    ("http", "follow, send\nbounded in time and size"),
+    ("protocol, rules", "EntityCodec.answer\nclassify: the verdict"),
+    ("delivery", "SenderPool.collect\nback in the worker"),
+    ("delivery", "settle_and_claim\nthe next transaction"),
+    ("queue", "Settlement.settle_all\nthe row of each verdict"),
+    ("storage", "COMMIT\nout of the queue"),
+    ("events", "committed\ncounts, callbacks"),
+)
+
+
+def way(title: str, columns: tuple[str, ...], steps: tuple[Step, ...]) -> Picture:
+    """Calls from top to bottom, each in the column of its room."""
+    pitch, width, height = 152, 142, 40
+    it = Picture(18 + pitch * len(columns), 48 + 52 * len(steps), title)
+    kinds = ("here", "wait", "plain", "good", "there", "plain")
+    for number, column in enumerate(columns):
+        it.word(14 + number * pitch + width / 2, 28, column, pale=True, anchor="middle")
+    before: Point | None = None
+    for number, (column, text) in enumerate(steps):
+        place = columns.index(column)
+        x, y = 14 + place * pitch, 42 + 52 * number
+        it.box(x, y, width, height, text, kinds[place], small=True)
+        here = (x + width / 2, float(y))
+        if before is not None and before[0] == here[0]:
+            it.arrow(before, here)
+        elif before is not None:
+            middle = y - (52 - height) / 2
+            it.arrow(before, (before[0], middle), (here[0], middle), here)
+        before = (here[0], y + float(height))
+    return it
+
+
+def way_of_a_push() -> Picture:
+    """The calls of one push."""
+    return way("One push, call by call", PUSH_COLUMNS, PUSH_WAY)
+
+
+def way_of_a_delivery() -> Picture:
+    """The calls of one delivery."""
+    return way("One delivery, call by call", DELIVERY_COLUMNS, DELIVERY_WAY)
+
+
 PICTURES = {
+    "way-of-a-push": way_of_a_push,
+    "way-of-a-delivery": way_of_a_delivery,
+    "rooms": rooms,
     "push": push,
     "item-states": item_states,
     "conflict-decision": conflict,

@@ -5,14 +5,16 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from typing import Any
 
 import attrs
 import pytest
 
 from bytelyst_sync import EntityConfig, SyncConfig, SyncEngine
-from bytelyst_sync.testing import Reply, SyncServer
+from bytelyst_sync.testing import Reply, Seen, SyncServer
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = ["README.rst", "docs/quickstart.rst"]
@@ -25,7 +27,7 @@ BLOCK = re.compile(
 )
 
 
-def code_blocks(document):
+def code_blocks(document: str) -> Iterator[tuple[str, str]]:
     """The options and the code of each Python block, padded to its place in the document."""
     text = (ROOT / document).read_text("utf-8")
     for block in BLOCK.finditer(text):
@@ -33,23 +35,25 @@ def code_blocks(document):
         yield block["options"], "\n" * text.count("\n", 0, block.start("code")) + code
 
 
-def too_long(seen):
+def too_long(seen: Seen) -> Reply | None:
     if isinstance(seen.body, dict) and len(seen.body.get("title", "")) > LONGEST_TITLE:
         return Reply(422, {"error": "title is too long"})
     return None
 
 
 @pytest.fixture
-def server():
+def server() -> Iterator[SyncServer]:
     with SyncServer() as server:
         server.reject = too_long
         yield server
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_code_runs_from_top_to_bottom(document, server, tmp_path, monkeypatch):
+def test_code_runs_from_top_to_bottom(
+    document: str, server: SyncServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    names = {}
+    names: dict[Any, Any] = {}
     try:
         for options, code in code_blocks(document):
             if ":name: notes.py" in options:
@@ -64,7 +68,7 @@ def test_code_runs_from_top_to_bottom(document, server, tmp_path, monkeypatch):
     assert server.journal, "the examples delivered nothing"
 
 
-def test_the_trial_goes_as_it_says(server, tmp_path):
+def test_the_trial_goes_as_it_says(server: SyncServer, tmp_path: Path) -> None:
     """Word for word, but for the port, and the server that is started in between."""
     text = (ROOT / "README.rst").read_text("utf-8")
     (program,) = [code for options, code in code_blocks("README.rst") if "notes.py" in options]
@@ -96,32 +100,32 @@ def test_the_trial_goes_as_it_says(server, tmp_path):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_every_python_block_is_found(document):
+def test_every_python_block_is_found(document: str) -> None:
     text = (ROOT / document).read_text("utf-8")
     assert len(list(code_blocks(document))) == text.count(".. code-block:: python") > 0
 
 
 @pytest.mark.parametrize("document", ["README.rst", "docs/index.rst", "docs/quickstart.rst"])
-def test_named_make_targets_exist(document):
-    named = re.findall(r"(?:\$ |``)make (\w+)", (ROOT / document).read_text("utf-8"))
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+def test_named_make_targets_exist(document: str) -> None:
+    named = re.findall(r"(?:\$ |``)make ([\w-]+)", (ROOT / document).read_text("utf-8"))
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     assert set(named) <= set(targets)
 
 
-def test_make_help_names_every_target():
+def test_make_help_names_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    phony = set(re.search(r"^\.PHONY: (.*)", makefile, re.MULTILINE)[1].split())
+    phony = {*" ".join(re.findall(r"^\.PHONY: (.*)", makefile, re.MULTILINE)).split()}
     parts_of_others = {"FORCE", "help", "servers", "no-servers"}
-    assert phony - parts_of_others == set(re.findall(r"@echo 'make (\w+) ", makefile))
+    assert phony - parts_of_others == set(re.findall(r"@echo 'make ([\w-]+) ", makefile))
 
 
 @pytest.mark.parametrize("settings", [SyncConfig, EntityConfig])
-def test_every_setting_is_described(settings):
+def test_every_setting_is_described(settings: type[SyncConfig | EntityConfig]) -> None:
     described = (ROOT / "docs/configuration.rst").read_text("utf-8")
     missing = [f.name for f in attrs.fields(settings) if f"* - ``{f.name}``" not in described]
     assert not missing
 
 
-def test_readme_opens_with_the_two_commands():
+def test_readme_opens_with_the_two_commands() -> None:
     text = (ROOT / "README.rst").read_text("utf-8")
     assert text.index("$ make demo") < text.index("$ make test") < text.index("guaranteed")

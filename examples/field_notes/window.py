@@ -6,15 +6,15 @@ import tkinter as tk
 from collections.abc import Callable
 from tkinter import ttk
 
-from bridge import Bridge
 from conflict import PAPER, SAND, Answer, ConflictDialog
 from practice import Practice
 
-from bytelyst_sync import Conflict, SyncEngine, SyncError, SyncItem, SyncStatus
+from bytelyst_sync import Conflict, SyncEngine, SyncError, SyncItem
+from bytelyst_sync.contrib.tk import StatusBadge, TkBridge
 
 NOTES = "notes"
 FIELDS = {"title": "Title", "place": "Place", "text": "Text"}
-GREEN, AMBER, RED = "#1a7f37", "#b35900", "#b42318"
+AMBER, RED = "#b35900", "#b42318"
 
 
 def set_style(root: tk.Misc) -> None:
@@ -35,6 +35,7 @@ class Window:
 
     def __init__(self, root: tk.Tk, engine: SyncEngine, practice: Practice | None = None) -> None:
         self.root, self.engine, self._practice = root, engine, practice
+        self.bridge = TkBridge(root, engine)
         self.selected: str | None = None
         self._shown = dict.fromkeys(FIELDS, "")
         self._error = ""
@@ -51,7 +52,7 @@ class Window:
         self._make_form()
         root.rowconfigure(2, weight=1)
         root.columnconfigure(1, weight=1)
-        self.bridge = Bridge(root, engine, self.refresh)
+        self.bridge.on_any(self.refresh)
         self.refresh()
 
     # --- what it is made of
@@ -60,7 +61,7 @@ class Window:
         bar = ttk.Frame(self.root)
         bar.grid(columnspan=2, sticky="ew", pady=(0, 8))
         ttk.Label(bar, text="Field notes", style="Big.TLabel").pack(side="left")
-        self.badge = tk.Label(bar, foreground="white", padx=10, pady=3)
+        self.badge = StatusBadge(bar, self.bridge)
         self.badge.pack(side="right")
         self.sync_button = ttk.Button(bar, text="Sync now", command=self.sync)
         self.sync_button.pack(side="right", padx=8)
@@ -157,9 +158,9 @@ class Window:
     def sync(self) -> None:
         """Deliver and fetch: that waits for the network, so not on this thread."""
         self.sync_button.state(["disabled"])
-        self.bridge.in_background(
+        self.bridge.run(
             lambda: self.engine.full_sync(timeout=30),
-            lambda: self.sync_button.state(["!disabled"]),
+            lambda _: self.sync_button.state(["!disabled"]),
         )
 
     def decide_next(self) -> None:
@@ -202,16 +203,10 @@ class Window:
             self.list.selection_set(self.selected)
             if self._typed() == self._shown:  # never over what is being typed
                 self._fill(notes[self.selected])
-        self._show_status()
+        self._show_notice()
 
-    def _show_status(self) -> None:
+    def _show_notice(self) -> None:
         status = self.engine.status
-        waiting = f", {status.queue_length} waiting" if status.queue_length else ""
-        colour = GREEN if status.online else AMBER
-        word = "online" if status.online else "offline"
-        if status.failed or status.status is SyncStatus.ERROR:
-            colour, word = RED, f"{word}, {status.failed} refused" if status.failed else "trouble"
-        self.badge.configure(text=f"{word}{waiting}", background=colour)
         if status.conflicts:
             notes = "1 note was" if status.conflicts == 1 else f"{status.conflicts} notes were"
             self._notice_text.configure(text=f"{notes} changed by somebody else as well.")

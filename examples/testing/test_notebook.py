@@ -9,9 +9,9 @@ from notebook import CONFIG, CountingStorage, Notebook
 
 from bytelyst_sync import Conflict, RecordChange, Storage, SyncEngine, create_sync_engine
 from bytelyst_sync.testing import (
+    DropAnswer,
     EngineFactory,
     FakeServer,
-    Lose,
     ManualClock,
     Reply,
     StorageContract,
@@ -61,7 +61,7 @@ def test_what_others_wrote_is_fetched(notebook: Notebook, sync_server: SyncServe
 
 def test_a_lost_answer_makes_no_second_note(notebook: Notebook, sync_server: SyncServer) -> None:
     """The server has done its work, and the connection broke."""
-    sync_server.script(Lose(), match="POST")
+    sync_server.script(DropAnswer(), match="POST")
     notebook.write("only once")
     assert sync_server.wait_for(lambda: len(sync_server.requests) >= 2)
     assert notebook.sync() == "all is delivered"

@@ -17,7 +17,9 @@ import subprocess
 import sys
 import textwrap
 import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import pytest
@@ -25,18 +27,30 @@ import pytest
 from bytelyst_sync import SyncEngine
 from bytelyst_sync.storage import generate_key
 from bytelyst_sync.testing import SyncServer
+from tests.typed import present
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = [
+    "index.rst",
     "tutorial.rst",
     "howto/desktop.rst",
     "howto/events.rst",
     "howto/conflicts.rst",
+    "howto/queries.rst",
+    "howto/stores.rst",
+    "howto/accounts.rst",
+    "howto/forms.rst",
+    "howto/outages.rst",
     "howto/migrations.rst",
+    "howto/stores.rst",
     "howto/deployment.rst",
+    "howto/transports.rst",
+    "howto/experiments.rst",
+    "howto/fleet.rst",
     "encryption.rst",
     "telemetry.rst",
+    "operations.rst",
     "faq.rst",
 ]
 RUN_ELSEWHERE = {
@@ -44,6 +58,7 @@ RUN_ELSEWHERE = {
     "connect.rst": "servers/test_docs.py",
     "testing.rst": "testing/test_docs.py",
     "command_line.rst": "cli/test_page.py",
+    "howto/django.rst": "contrib/django/test_page.py",
 }
 ADDRESSES = ("https://api.example.com", "http://127.0.0.1:8000")
 BLOCK = re.compile(
@@ -54,7 +69,7 @@ BLOCK = re.compile(
 SECONDS_OF_A_COMMAND = 40
 
 
-def blocks(page):
+def blocks(page: str) -> Iterator[tuple[str, str, str, int]]:
     """Language, options, code and place of each block; the code is padded to its place."""
     text = (DOCS / page).read_text("utf-8")
     for found in BLOCK.finditer(text):
@@ -62,7 +77,7 @@ def blocks(page):
         yield found["language"], found["options"], textwrap.dedent(found["code"]), line
 
 
-def assert_printed(expected, printed, where):
+def assert_printed(expected: str, printed: str, where: str) -> None:
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     same = doctest.OutputChecker().check_output(expected.strip() + "\n", printed, flags)
     assert same, f"{where}: the page says\n{expected}\nand this was printed\n{printed}"
@@ -71,7 +86,7 @@ def assert_printed(expected, printed, where):
 class Reader:
     """Does what a page says, in a folder of its own."""
 
-    def __init__(self, page, server):
+    def __init__(self, page: str, server: SyncServer) -> None:
         self.page = page
         self.server = server
         self.names = {"__name__": "__main__"}
@@ -81,18 +96,18 @@ class Reader:
             "PYTHONPATH": str(ROOT),
         }
 
-    def adapted(self, code):
+    def adapted(self, code: str) -> str:
         for address in ADDRESSES:
             code = code.replace(address, self.server.url)
         return code
 
-    def python(self, code, line):
+    def python(self, code: str, line: int) -> None:
         program = compile("\n" * line + self.adapted(code), self.page, "exec")
         with contextlib.redirect_stdout(io.StringIO()) as printed:
             exec(program, self.names)
         self.printed = printed.getvalue()
 
-    def console(self, code, line):
+    def console(self, code: str, line: int) -> None:
         for part in re.split(r"^\$ ", code, flags=re.MULTILINE)[1:]:
             command, _, expected = part.partition("\n")
             words = shlex.split(self.adapted(command), comments=True)
@@ -117,21 +132,17 @@ class Reader:
                 else:
                     assert_printed(expected or "\n", done.stdout or "\n", where)
 
-    def close(self):
+    def close(self) -> None:
         for each in self.names.values():
             if isinstance(each, (SyncEngine, SyncServer)):
                 each.close() if isinstance(each, SyncEngine) else each.stop()
 
 
-@pytest.fixture
-def server():
-    with SyncServer() as server:
-        yield server
-
-
 @patch.dict(os.environ)  # a page may set more
 @pytest.mark.parametrize("page", PAGES)
-def test_a_page_runs_from_top_to_bottom(page, server, tmp_path, monkeypatch):
+def test_a_page_runs_from_top_to_bottom(
+    page: str, server: SyncServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     os.environ.update({name: generate_key() for name in ("APP_KEY", "NEW_APP_KEY")})
     (tmp_path / "examples").symlink_to(ROOT / "examples")
@@ -158,30 +169,30 @@ def test_a_page_runs_from_top_to_bottom(page, server, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_block_of_a_page_is_found(page):
+def test_every_block_of_a_page_is_found(page: str) -> None:
     text = (DOCS / page).read_text("utf-8")
     assert sum(1 for _ in blocks(page)) == text.count(".. code-block::")
 
 
-def test_every_page_is_run_here_or_elsewhere():
+def test_every_page_is_run_here_or_elsewhere() -> None:
     tests = Path(__file__).parents[1]
     for page, module in RUN_ELSEWHERE.items():
         assert page.removesuffix(".rst") in (tests / module).read_text("utf-8")
     pages = {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.rst")}
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
     for page in pages - {*PAGES, *RUN_ELSEWHERE}:
         text = (DOCS / page).read_text("utf-8")
         found = [(language, code) for language, _, code, _ in blocks(page)]
         assert len(found) == text.count("code-block::"), page
         for language, code in found:
-            commands = re.findall(r"^\$ (\w+) (\w+)", code, re.MULTILINE)
+            commands = re.findall(r"^\$ (\w+) ([\w-]+)", code, re.MULTILINE)
             assert (language, {tool for tool, _ in commands}) == ("console", {"make"}), page
             assert {target for _, target in commands} <= set(targets), page
         assert "literalinclude::" not in text, page
-        assert not re.search(r"^.*(?<!::)::\n\n ", text, re.MULTILINE), page
+        assert not re.search(r"^(?!\.\. glossary).*(?<!::)::\n\n ", text, re.MULTILINE), page
 
 
-def test_every_page_is_in_the_table_of_contents():
+def test_every_page_is_in_the_table_of_contents() -> None:
     index = (DOCS / "index.rst").read_text("utf-8")
     named = set(re.findall(r"^   ([a-z_/]+)$", index, re.MULTILINE))
     pages = {
@@ -192,21 +203,28 @@ def test_every_page_is_in_the_table_of_contents():
     assert named == pages - {"index"}
 
 
-def diagrams():
-    spec = importlib.util.spec_from_file_location("diagrams", DOCS / "diagrams.py")
+def diagrams() -> dict[str, Callable[..., Any]]:
+    spec = present(importlib.util.spec_from_file_location("diagrams", DOCS / "diagrams.py"))
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.PICTURES
+    present(spec.loader).exec_module(module)
+    found: dict[str, Callable[..., Any]] = module.PICTURES
+    return found
 
 
-@pytest.mark.parametrize("name", ["push", "item-states", "conflict-decision", "threads"])
-def test_a_diagram_is_as_its_script_draws_it(name):
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("rooms", "push", "item-states", "conflict-decision", "threads"),
+        *("way-of-a-push", "way-of-a-delivery"),
+    ],
+)
+def test_a_diagram_is_as_its_script_draws_it(name: str) -> None:
     drawn = diagrams()[name]().text()
     assert (DOCS / f"_static/{name}.svg").read_text("utf-8") == drawn
     assert ET.fromstring(drawn).tag.endswith("svg")
 
 
-def test_every_picture_is_shown_and_there():
+def test_every_picture_is_shown_and_there() -> None:
     pages = [path.read_text("utf-8") for path in DOCS.rglob("*.rst")]
     shown = {name for page in pages for name in re.findall(r"_static/([\w-]+\.\w+)", page)}
     assert shown >= {f"{name}.svg" for name in diagrams()}

@@ -4,24 +4,20 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from bytelyst_sync.testing import SyncServer
+from bytelyst_sync.model import Json
+from tests.typed import present
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_S = 45
 
 
-@pytest.fixture
-def server():
-    with SyncServer() as server:
-        yield server
-
-
 @pytest.fixture(scope="session")
-def environment():
+def environment() -> Json:
     """What the programs are started with: the package of this tree, and warnings are errors."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith("METER_")},
@@ -32,10 +28,12 @@ def environment():
 
 
 @pytest.fixture
-def run(environment, tmp_path):
+def run(environment: Json, tmp_path: Path) -> Callable[..., tuple[str, str]]:
     """Runs an example to its end; asserts its exit code; returns what it printed and complained."""
 
-    def run(example, *arguments, code=0, **variables):
+    def run(
+        example: str, *arguments: Path | str | float, code: int = 0, **variables: str
+    ) -> tuple[str, str]:
         done = subprocess.run(
             [sys.executable, ROOT / "examples" / example, *map(str, arguments)],
             cwd=tmp_path,
@@ -52,7 +50,7 @@ def run(environment, tmp_path):
 
 
 @pytest.fixture(scope="session")
-def screen():
+def screen() -> Iterator[str]:
     """The name of a screen that nobody sees."""
     pytest.importorskip("tkinter", reason="this Python has no tkinter", exc_type=ImportError)
     if shutil.which("Xvfb") is None:
@@ -63,7 +61,7 @@ def screen():
         stderr=subprocess.DEVNULL,
         text=True,
     ) as xvfb:
-        number = xvfb.stdout.readline().strip()
+        number = present(xvfb.stdout).readline().strip()
         assert number.isdigit(), "Xvfb did not start"
         yield f":{number}"
         xvfb.terminate()

@@ -10,32 +10,38 @@ import subprocess
 import sys
 import time
 import tkinter as tk
+from collections.abc import Callable
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from typing import Any
+
+from bytelyst_sync import SyncEngine
+from tests.typed import present
 
 PROGRAM = Path(__file__).parents[2] / "examples/field_notes"
 sys.path.insert(0, str(PROGRAM))
 
-from practice import Practice  # noqa: E402
-from window import Window  # noqa: E402
+from practice import Practice  # type: ignore[import-not-found]  # noqa: E402
+from window import Window  # type: ignore[import-not-found]  # noqa: E402
 
 PATIENCE_S = 20.0
 KEYS = {" ": "space", ",": "comma", ".": "period"}
 
 
-def open_engine(url, store):
-    spec = spec_from_file_location("field_notes_main", PROGRAM / "__main__.py")
+def open_engine(url: str, store: str) -> SyncEngine:
+    spec = present(spec_from_file_location("field_notes_main", PROGRAM / "__main__.py"))
     program = module_from_spec(spec)
-    spec.loader.exec_module(program)
-    return program.open_engine(url, store)
+    present(spec.loader).exec_module(program)
+    engine: SyncEngine = program.open_engine(url, store)
+    return engine
 
 
 class User:
-    def __init__(self, window, pictures):
+    def __init__(self, window: Any, pictures: Path | None) -> None:
         self.window = window
         self.pictures = pictures
 
-    def sees(self, what, condition):
+    def sees(self, what: str, condition: Callable[[], object]) -> None:
         """Let the program run until the user sees it."""
         deadline = time.monotonic() + PATIENCE_S
         while not condition():
@@ -46,14 +52,14 @@ class User:
         sys.stdout.write(f"saw {what}\n")
         sys.stdout.flush()
 
-    def badge(self):
-        return self.window.badge["text"]
+    def badge(self) -> str:
+        return str(self.window.badge["text"])
 
-    def marks(self):
+    def marks(self) -> dict[str, str]:
         rows = self.window.list
         return {rows.item(k, "text"): rows.set(k, "mark") for k in rows.get_children()}
 
-    def types(self, name, text):
+    def types(self, name: str, text: str) -> None:
         entry = self.window.entries[name]
         start = "1.0" if isinstance(entry, tk.Text) else 0
         entry.focus_force()
@@ -63,21 +69,21 @@ class User:
         self.window.root.update()
         assert self.window._typed()[name] == text
 
-    def presses(self, button):
+    def presses(self, button: tk.Button) -> None:
         button.invoke()
         self.window.root.update()
 
-    def saves(self):
+    def saves(self) -> None:
         self.window.root.event_generate("<Control-s>")
         self.window.root.update()
 
-    def picks(self, title):
+    def picks(self, title: str) -> None:
         rows = self.window.list
         key = next(k for k in rows.get_children() if rows.item(k, "text") == title)
         rows.selection_set(key)
         self.window.root.update()
 
-    def takes_picture(self, name):
+    def takes_picture(self, name: str) -> None:
         if self.pictures is None:
             return
         self.window.root.update()
@@ -87,7 +93,7 @@ class User:
         subprocess.run(["import", "-window", "root", target], check=True)
 
 
-def play(user, practice, engine):
+def play(user: User, practice: Any, engine: SyncEngine) -> None:
     window = user.window
     user.sees("the notes of the server", lambda: len(user.marks()) == 2)
     user.sees("that it is online", lambda: user.badge() == "online")
@@ -114,7 +120,7 @@ def play(user, practice, engine):
     practice.switch(on=True)
     user.sees("the conflict", lambda: user.marks().get(first) == "conflict")
     user.sees("the notice", window.notice.winfo_ismapped)
-    user.sees("that the rest is delivered", lambda: user.badge() == "online")
+    user.sees("that the rest is delivered", lambda: user.badge() == "online, 1 in conflict")
     user.presses(window.decide_button)
     user.sees("the dialog", window.dialog.winfo_ismapped)
     user.takes_picture("conflict")
@@ -148,7 +154,7 @@ def play(user, practice, engine):
     window.close()
 
 
-def main(store, pictures=None):
+def main(store: str, pictures: str | None = None) -> None:
     with Practice() as practice, open_engine(practice.url, store) as engine:
         root = tk.Tk()
         root.geometry("820x470+0+0")

@@ -3,6 +3,7 @@
 import os
 import re
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,14 +12,14 @@ STATIC = Path(__file__).parents[2] / "docs" / "_static"
 NAMES = ["status", "conflict", "doctor", "sync"]
 
 
-def words(picture):
+def words(picture: str) -> set[str]:
     """What is written in it, without numbers, times and names that each run has of its own."""
     text = " ".join("".join(ET.fromstring(picture).itertext()).split("\xa0"))
     return set(re.findall(r"\b[a-z]{4,}\b", text))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pseudo-terminals are POSIX's")
-def test_they_are_drawn_anew(run, tmp_path):
+def test_they_are_drawn_anew(run: Callable[..., tuple[str, str]], tmp_path: Path) -> None:
     out, _ = run("cli_screens.py", tmp_path)
     assert re.findall(r"cli-(\w+)\.svg", out) == NAMES
     for name in NAMES:
