@@ -5,6 +5,16 @@ VENV ?= .venv
 JOBS ?= auto
 ARGS ?=
 
+# What `make quick` runs: the rules of the queue and of pulls, the settings, the public names, the
+# folders, and the contract of each store. No server, browser or database has to be installed for it.
+QUICK := tests/test_structure.py tests/test_public_api.py tests/test_errors.py tests/test_model.py \
+    tests/config tests/rules tests/queue tests/pull tests/docs/test_architecture.py \
+    tests/storage/test_contract.py tests/storage/test_releases.py
+# With the lowest dependencies also what uses them: HTTP, the command, encryption and the pages.
+LOWEST := $(QUICK) tests/http/test_http.py tests/http/test_http_sockets.py tests/http/test_links.py \
+    tests/http/test_redirects.py tests/http/test_urls.py tests/cli tests/storage/test_encrypted.py \
+    tests/storage/test_lmdb.py tests/dashboard/test_pages.py tests/dashboard/test_access.py
+
 BIN := $(VENV)/bin
 PYTHONS := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10 python)
 
@@ -14,16 +24,27 @@ lock := import fcntl; fcntl.flock(9, fcntl.LOCK_EX)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: demo test torture servers no-servers lint types docs bench clean help FORCE
+.PHONY: demo demo-django test coverage quick test-lowest release-check torture torture-django trials
+.PHONY: browser servers servers-all no-servers lint types docs bench bench-django clean help FORCE
 
 help:
 	@echo 'make demo    kills, outages and conflicts, and nothing lost (under a minute)'
+	@echo 'make demo-django  a Django site with workers on PostgreSQL, a kill, and the books compared'
 	@echo 'make test    run the tests; with npm on PATH, also those against servers of npm'
+	@echo 'make coverage the tests, and the part of the code that they run, with its floor'
+	@echo 'make quick   run the tests of rules, settings, queue and stores (under a minute)'
+	@echo 'make browser the operations pages in a browser, all of it on each host (some minutes)'
 	@echo 'make torture kills, faults, many processes, bad disks and networks (some minutes)'
+	@echo 'make torture-django kills, stops, restarts and wrong clocks on a queue in PostgreSQL (half an hour)'
+	@echo 'make servers-all the tests against all real servers, with those of npm'
+	@echo 'make trials  simulations and kills of experiments (some minutes)'
 	@echo 'make lint    ruff: rules and format'
 	@echo 'make types   mypy, strict'
 	@echo 'make docs    build docs/_build/html'
 	@echo 'make bench   the package beside its alternatives, as ratios (under ten minutes)'
+	@echo 'make bench-django  the queue in PostgreSQL beside its peers (up to an hour)'
+	@echo 'make test-lowest   tests with the lowest versions of the dependencies'
+	@echo 'make release-check build the files of a release, and check them on each Python'
 	@echo 'make clean   remove everything made here'
 	@echo
 	@echo 'ARGS="..."           more arguments for the tool: make test ARGS="-k outbox -x"'
@@ -34,23 +55,60 @@ help:
 demo: $(VENV)/.with-package
 	@$(BIN)/python examples/demo $(ARGS)
 
+demo-django: $(VENV)/.with-demo
+	@$(BIN)/python examples/django_site/demo.py $(ARGS)
+
 test: $(VENV)/.with-test
 	@$(BIN)/python -m pytest -q --no-header --tb=short -n $(JOBS) --maxprocesses 4 $(ARGS) </dev/null
 
-# json-server and CouchDB's protocol come from npm. Without it their tests are skipped.
+# What is run of the package: of the rules every line and branch, of all of it nearly every one.
+coverage: $(VENV)/.with-test
+	@rm -f .coverage .coverage.*
+	@$(BIN)/python -m pytest -q --no-header --tb=short -n $(JOBS) --maxprocesses 4 --timeout 180 \
+	    --cov --cov-report= $(ARGS) </dev/null
+	@$(BIN)/python -m coverage report --fail-under 100 --include 'bytelyst_sync/rules/*'
+	@$(BIN)/python -m coverage report --fail-under 95
+
+quick: $(VENV)/.with-quick
+	@$(BIN)/python -m pytest -q --no-header --tb=short -n $(JOBS) --maxprocesses 4 \
+	    $(ARGS) $(QUICK) </dev/null
+
+test-lowest: $(VENV)/.with-lowest
+	@$(BIN)/python -m pytest -q --no-header --tb=short -n $(JOBS) --maxprocesses 4 \
+	    $(ARGS) $(LOWEST) </dev/null
+
+release-check: $(VENV)/.with-release
+	@$(BIN)/python .ci/release_check.py $(ARGS)
+
+# The servers of package.json, and axe-core, come from npm. Without it their tests are skipped.
 ifneq ($(shell command -v npm 2>/dev/null),)
-test: .node/.made
+test coverage browser: .node/.made
 else
-test: no-servers
+test coverage browser: no-servers
 endif
 
+# The tests of the pages in a browser, each on the command, Django, Flask and FastAPI too.
+browser: $(VENV)/.with-test
+	@BROWSER_HOSTS=all $(BIN)/python -m pytest -q --no-header --tb=short -n $(JOBS) --maxprocesses 4 \
+	    $(ARGS) tests/dashboard/test_browser.py tests/dashboard/test_browser_ab_testing.py </dev/null
+
 torture: $(VENV)/.with-test
-	@$(BIN)/python -m tests.torture $(ARGS)
+	@$(BIN)/python -m tests.torture --without django $(ARGS)
+
+torture-django: $(VENV)/.with-test
+	@$(BIN)/python -m tests.torture $(ARGS) django
+
+trials: $(VENV)/.with-test $(VENV)/.with-trials
+	@$(BIN)/python -m tests.trials $(ARGS)
 
 servers: .node/.made
 
+servers-all: $(VENV)/.with-test .node/.made
+	@$(BIN)/python -m pytest -q --no-header --tb=short -n $(JOBS) --maxprocesses 4 tests/servers $(ARGS) \
+	    </dev/null
+
 no-servers:
-	@echo 'npm is not on PATH: the tests against json-server and CouchDB are skipped'
+	@echo 'npm is not on PATH: the tests against servers of npm and with axe-core are skipped'
 
 lint: $(VENV)/.with-lint
 	@status=0; \
@@ -67,6 +125,9 @@ docs: $(VENV)/.with-docs
 
 bench: $(VENV)/.with-bench
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-django: $(VENV)/.with-bench
+	@$(BIN)/python -m benchmarks django_queue $(ARGS)
 
 clean:
 	@for venv in .venv .venv-* $(VENV); do \
@@ -109,6 +170,23 @@ $(VENV)/.with-%: $(VENV)/.made setup.cfg pyproject.toml
 	echo "$(VENV): installing $(if $(filter package,$*),the package,what \"$*\" needs)"; \
 	if ! $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check \
 	        -e '.$(if $(filter package,$*),,[$*])' >$(VENV)/pip.log 2>&1 </dev/null; then \
+	    cat $(VENV)/pip.log >&2; \
+	    exit 1; \
+	fi; \
+	touch $@
+
+# The lowest versions that setup.cfg allows of the dependencies and of the extras named here.
+LOWEST_EXTRAS := cli crypto lmdb ops
+$(VENV)/.with-lowest: $(VENV)/.made setup.cfg .ci/lowest.py
+	@exec 9>.make.lock; \
+	$(BIN)/python -c '$(lock)'; \
+	if [ $@ -nt $(VENV)/.made ] && [ $@ -nt setup.cfg ] && [ $@ -nt .ci/lowest.py ]; then \
+	    exit 0; \
+	fi; \
+	echo "$(VENV): installing the lowest versions"; \
+	$(BIN)/python .ci/lowest.py $(LOWEST_EXTRAS) >$(VENV)/lowest.txt && \
+	if ! $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check \
+	        -r $(VENV)/lowest.txt -e '.[quick]' >$(VENV)/pip.log 2>&1 </dev/null; then \
 	    cat $(VENV)/pip.log >&2; \
 	    exit 1; \
 	fi; \
