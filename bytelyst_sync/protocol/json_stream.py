@@ -66,6 +66,8 @@ class JsonStream:
         self._text = ""
         self._at = 0
         self._dropped = 0
+        self._most_ahead: int | None = None
+        """At most so many values are in the unread text; ``None``: they were not counted yet."""
 
     @property
     def position(self) -> int:
@@ -177,7 +179,9 @@ class JsonStream:
         return max(accumulate(map(_STEPS.__getitem__, brackets)), default=0)
 
     def _values_ahead(self) -> int:
-        return sum(self._text.count(each, self._at) for each in ",[{")
+        if self._most_ahead is None or self._most_ahead > MAX_VALUES:
+            self._most_ahead = sum(self._text.count(each, self._at) for each in ",[{")
+        return self._most_ahead
 
     def _skipped(self, reason: str) -> Unreadable:
         """Moves past the next value."""
@@ -254,6 +258,7 @@ class JsonStream:
         self._dropped += self._at
         self._text = self._text[self._at :] + text
         self._at = 0
+        self._most_ahead = None
         return True
 
 

@@ -62,8 +62,6 @@ class Page:
     cursor: str | None
     next: Position | None
     resumable: bool
-    row_bytes: int = 0
-    """The average size of a row."""
     signature: int = 0
     """Equal for pages that have the same ids in the same order."""
     key_hashes: set[int] = attrs.field(factory=set, repr=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -11,6 +12,7 @@ from bytelyst_sync.protocol.codec import EntityCodec
 from bytelyst_sync.protocol.error_messages import mapping_mismatch
 from bytelyst_sync.protocol.json_stream import Unreadable
 from bytelyst_sync.rules.ids import problem_of
+from bytelyst_sync.rules.json_text import dumps
 from bytelyst_sync.rules.paths import MISSING, at, describe
 
 __all__ = ["Row", "RowReader", "SkippedRow"]
@@ -18,13 +20,20 @@ __all__ = ["Row", "RowReader", "SkippedRow"]
 Json = dict[str, Any]
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Row:
     """One record of a page; ``record=None``: it is deleted."""
 
     key: str
     record: Json | None
     version: str | int | None
+
+    @cached_property
+    def text(self) -> str | None:
+        """The record as it is stored. Encoding a large one takes milliseconds, so it is read first
+        where no lock is held.
+        """
+        return None if self.record is None else dumps(self.record)
 
 
 @attrs.frozen

@@ -171,7 +171,6 @@ class Pager(PagingKind):
             cursor,
             following,
             self._resumes and cursor is not None,
-            len(response.body) // max(1, len(elements)),
             survey.signature,
             survey.keys,
             implausible,

@@ -1,12 +1,12 @@
 """Commits pages with their cursor, a bounded number of rows at a time.
 
-A push that arrives meanwhile waits for one of these commits at most.
+A push that arrives meanwhile waits for one of these commits at most. Rows are encoded before their
+commit begins.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import islice
 from typing import TypeVar
 
 import attrs
@@ -35,7 +35,7 @@ __all__ = ["OvertakenError", "PageCommits"]
 
 T = TypeVar("T")
 _ROWS_PER_COMMIT = 100
-_BYTES_PER_COMMIT = 256 * 1024
+_CHARS_PER_COMMIT = 256 * 1024
 
 
 class OvertakenError(Exception):
@@ -167,11 +167,19 @@ class PageCommits:
 
 def _chunks(entity: Entity, page: Page, result: PullResult) -> Iterator[list[Row]]:
     """The good rows in the parts that are committed; a part of bad rows alone is empty."""
-    most = max(1, min(_ROWS_PER_COMMIT, _BYTES_PER_COMMIT // max(1, page.row_bytes)))
-    elements = iter(page.rows())
-    while piece := list(islice(elements, most)):
-        rows = [row for row in piece if not isinstance(row, SkippedRow)]
-        for row in piece:
-            if isinstance(row, SkippedRow):
-                result.skip(entity.name, row)
-        yield rows
+    part: list[Row] = []
+    read = size = 0
+    for row in page.rows():
+        length = 0
+        if isinstance(row, SkippedRow):
+            result.skip(entity.name, row)
+        else:
+            length = len(row.text or "")
+        if read == _ROWS_PER_COMMIT or (part and size + length > _CHARS_PER_COMMIT):
+            yield part
+            part, read, size = [], 0, 0
+        if isinstance(row, Row):
+            part.append(row)
+        read, size = read + 1, size + length
+    if read:
+        yield part

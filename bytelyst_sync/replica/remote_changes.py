@@ -107,20 +107,19 @@ class RemoteChanges:
         folded = {row.key: folded_column(row.key) for row in rows}
         report_similar(work, entity, folded)
         forget_aliases(work, entity, [row.key for row in rows if row.record is not None])
-        states = [None if row.record is None else dumps(row.record) for row in rows]
         work.tx.insert(
             RECORDS,
             *(
                 Record(
                     entity.name,
                     row.key,
-                    state,
+                    row.text,
                     row.version,
                     work.tx.next_number(),
                     listed_by or 0,
                     folded=folded[row.key],
                 )
-                for row, state in zip(rows, states, strict=True)
+                for row in rows
             ),
         )
         work.effects.sighted += 0 if listed_by is None else len(rows)

@@ -1,17 +1,21 @@
 """One row that cannot be taken is skipped, counted and reported, and stops nothing."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from bytelyst_sync import Dialect
+from bytelyst_sync import Dialect, MemoryStorage
 from bytelyst_sync.http.transport import Response
 from bytelyst_sync.model import Json
+from bytelyst_sync.storage.base import Transaction
+from bytelyst_sync.storage.schema import RECORDS
 from tests.conftest import Scripted
 from tests.typed import NewEngine, ViewOf, present
 
+T = TypeVar("T")
 BAD = {
     "no id": '{"note":"x"}',
     "null": '{"id":null}',
@@ -30,6 +34,25 @@ BAD = {
     "250 nested lists": '{"id":"bad","n":' + "[" * 250 + "]" * 250 + "}",
     "NaN": '{"id":"bad","n":NaN}',
 }
+
+
+class Counting(MemoryStorage):
+    """Notes how many records each commit added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.added: list[int] = []
+
+    def write(self, work: Callable[[Transaction], T], then: Callable[[T], None] | None = None) -> T:
+        before = self._count()
+        result = super().write(work, then)
+        added = self._count() - before
+        if added:
+            self.added.append(added)
+        return result
+
+    def _count(self) -> int:
+        return self.read(lambda tx: sum(1 for _ in tx.scan(RECORDS, None, ("notes",))))
 
 
 def body(*rows: str, **members: Any) -> Response:
@@ -136,3 +159,24 @@ def test_a_number_goes_back_as_the_server_wrote_it(
         engine.close()
     sent = present(wire.requests[-1].body).decode()
     assert sent.count(f":{number}") == 2
+
+
+@pytest.mark.parametrize(
+    ("lengths", "parts"),
+    [
+        pytest.param([0] * 250, [100, 100, 50], id="small rows, a hundred at a time"),
+        pytest.param([100_000] * 5, [2, 2, 1], id="larger rows, a quarter of a megabyte"),
+        pytest.param([0, 0, 600_000, 0, 600_000], [2, 1, 1, 1], id="one that is larger, alone"),
+    ],
+)
+def test_a_page_is_committed_in_parts_of_a_bounded_size(
+    new_engine: NewEngine, scripted: type[Scripted], lengths: list[int], parts: list[int]
+) -> None:
+    """A push waits for one part at most, so the largest rows bound it, not the average ones."""
+    rows = [json.dumps({"id": str(n), "text": "x" * size}) for n, size in enumerate(lengths)]
+    storage = Counting()
+    engine = new_engine(
+        transport=scripted(body(*rows, cursor="1", has_more=False)), storage=storage
+    )
+    assert engine.pull().pulled == len(lengths)
+    assert storage.added == parts
