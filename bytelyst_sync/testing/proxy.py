@@ -6,6 +6,7 @@ the server that is closed after the answer. So a request fails only by the scrip
 
 from __future__ import annotations
 
+import ssl
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -67,13 +68,8 @@ class FaultProxy(LoopbackServer):
         self._origin = f"{parts.scheme}://{parts.netloc}"
         self._path = parts.path.rstrip("/")
         self._names_proxy = parts.hostname in _LOOPBACK
-        self._pool = urllib3.PoolManager(
-            maxsize=64,
-            retries=False,
-            timeout=timeout,
-            cert_reqs="CERT_REQUIRED",
-            ca_certs=ca_certs or certifi.where(),
-        )
+        self._timeout = timeout
+        self._tls = ssl.create_default_context(cafile=ca_certs or certifi.where())
 
     @property
     def url(self) -> str:
@@ -83,11 +79,6 @@ class FaultProxy(LoopbackServer):
     @property
     def _own_origin(self) -> str:
         return f"http://{self.host}:{self.port}"
-
-    def stop(self, timeout: float = 5.0) -> None:
-        """Refuse connections, cut the open ones, end the threads. ``start()`` may follow."""
-        super().stop(timeout)
-        self._pool.clear()
 
     def _answer(
         self, request: RecordedRequest, fault: Fault | None, wait: Callable[[float], None]
@@ -104,17 +95,19 @@ class FaultProxy(LoopbackServer):
         if not self._names_proxy:
             headers.pop("host", None)
         try:
-            response = self._pool.urlopen(
-                request.method,
-                self._origin + request.target,
-                body=request.content or None,
-                headers={**headers, "connection": "close"},
-                redirect=False,
-                decode_content=False,
-            )
+            with urllib3.PoolManager(ssl_context=self._tls, timeout=self._timeout) as connections:
+                response = connections.urlopen(
+                    request.method,
+                    self._origin + request.target,
+                    body=request.content or None,
+                    headers={**headers, "connection": "close"},
+                    retries=False,
+                    redirect=False,
+                    decode_content=False,
+                )
         except urllib3.exceptions.HTTPError as error:
-            kind = type(error).__name__
-            message = f"FaultProxy: no answer from {self._origin} ({kind})"
+            reason = f"{type(error).__name__}: {error}"
+            message = f"FaultProxy: no answer from {self._origin} ({reason})"
             return Answer.of(502, {"error": message})
         return Answer(response.status, self._passed_on(response.headers), response.data)
 

@@ -60,6 +60,7 @@ class Echo(BaseHTTPRequestHandler):
             "method": self.command,
             "path": self.path,
             "host": self.headers["Host"],
+            "port": self.client_address[1],
             "headers": {name.lower(): value for name, value in self.headers.items()},
             "sent": sent.decode("latin-1"),
         }
@@ -70,6 +71,8 @@ class Echo(BaseHTTPRequestHandler):
             more.append(("Content-Encoding", "gzip"))
         if self.path.startswith("/api/cookies"):
             more += [("Set-Cookie", "a=1; Path=/"), ("Set-Cookie", "b=2, 3; Path=/")]
+        if self.path.startswith("/api/open"):
+            self.close_connection = False
         status = 200
         if self.path.startswith("/api/moved"):
             status, port = 307, self.server.server_port
@@ -158,6 +161,12 @@ def test_any_body_arrives_whole(call: Callable[..., Response], body: bytes, chun
     answer = call("POST", "/notes", data=sent)
     assert answer.status_code == 200, answer.text
     assert answer.json()["sent"].encode("latin-1") == expected
+
+
+def test_each_request_has_a_connection_of_its_own(call: Callable[..., Response]) -> None:
+    """Else one would be sent over a connection that the server is just closing."""
+    ports = [call("GET", "/open").json()["port"] for _ in range(3)]
+    assert len(set(ports)) == 3, ports
 
 
 def test_a_head_has_no_body(call: Callable[..., Response]) -> None:
