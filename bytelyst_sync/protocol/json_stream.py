@@ -128,8 +128,8 @@ class JsonStream:
         for _ in self.elements():
             self.peek()
             if self._is_large and self.position - paused > _CHARS_AT_ONCE:
+                let_others_run(self.position - paused)
                 paused = self.position
-                let_others_run()
             text, at = self._text, self._at
             until = at + _CHARS_AT_ONCE
             try:
@@ -253,6 +253,8 @@ class JsonStream:
         if not self._undecoded:
             return False
         size = max(self._piece_bytes, len(self._text) - self._at)
+        if self._is_large:
+            let_others_run(size)
         piece, self._undecoded = self._undecoded[:size], self._undecoded[size:]
         text = self._decoder.decode(bytes(piece), not self._undecoded)
         self._dropped += self._at

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import attrs
 
+from bytelyst_sync.clock import let_others_run
 from bytelyst_sync.config.entity import Entity
 from bytelyst_sync.protocol.page import Page
 from bytelyst_sync.protocol.page_rows import Row, SkippedRow
@@ -107,6 +108,7 @@ class PageCommits:
             progress = new
             if following is None:
                 return progress
+            let_others_run(sum(len(row.text or "") for row in chunk))
             check()
             chunk = following
 

@@ -95,17 +95,22 @@ def test_the_rows_of_a_large_page_are_read_again_at_each_use() -> None:
         rows[20_000]
 
 
-@pytest.mark.parametrize("row", [{"id": 1}, {"id": 1, "text": "x" * 20_000}], ids=["short", "long"])
+@pytest.mark.parametrize("length", [0, 20_000, 900_000])
 @pytest.mark.parametrize("large", [True, False])
 def test_other_threads_may_run_while_a_large_page_is_read(
-    monkeypatch: pytest.MonkeyPatch, row: Json, large: bool
+    monkeypatch: pytest.MonkeyPatch, length: int, large: bool
 ) -> None:
-    pauses = []
-    monkeypatch.setattr(json_stream, "let_others_run", lambda: pauses.append(1))
-    size = 2_000_000 if large else 200_000
-    text = json.dumps({"items": [row] * (size // len(json.dumps(row)))})
+    read: list[int] = []
+    monkeypatch.setattr(json_stream, "let_others_run", read.append)
+    size = 4_000_000 if large else 1_000_000
+    row = json.dumps({"id": 1, "text": "x" * length})
+    text = f'{{"items":[{",".join([row] * (size // len(row)))}]}}'
     read_page(text.encode(), "items", lambda row: None)
-    assert len(pauses) >= len(text) // 32_768 if large else not pauses
+    if large:
+        assert len(read) >= len(text) // max(32_768, length // 2)
+        assert sum(read) >= len(text), "it rests the longer, the more it has read"
+    else:
+        assert not read
 
 
 def test_a_page_of_many_small_values_takes_no_more_than_a_multiple_of_its_size() -> None:

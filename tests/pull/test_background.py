@@ -164,10 +164,16 @@ def test_an_error_in_a_background_pull_is_reported_and_the_next_one_comes(
 
 
 @pytest.mark.parametrize("durability", ["normal", "full"])
+@pytest.mark.parametrize(("count", "length"), [(20_000, 10), (20, 2**20)])
 def test_a_large_page_holds_up_no_push(
-    new_engine: NewEngine, tmp_path: Path, in_thread: InThread, durability: str
+    new_engine: NewEngine,
+    tmp_path: Path,
+    in_thread: InThread,
+    count: int,
+    length: int,
+    durability: str,
 ) -> None:
-    rows = [{"id": str(number), "title": f"row {number}"} for number in range(20_000)]
+    rows = [{"id": str(number), "title": "x" * length} for number in range(count)]
     body = json.dumps({"items": rows, "cursor": "c", "has_more": False}).encode()
 
     class Large:
@@ -179,14 +185,14 @@ def test_a_large_page_holds_up_no_push(
     pulled = in_thread(engine.pull)
     largest, pushes = 0.0, 0
     pause = threading.Event()
-    while pushes < 10 or engine.count("notes", {"id": "19999"}) == 0:
+    while pushes < 10 or engine.count("notes", {"id": str(count - 1)}) == 0:
         began = time.perf_counter()
         engine.push("notes", {"title": "x"})
         largest = max(largest, time.perf_counter() - began)
         pushes += 1
         pause.wait(0.01)
-    assert pulled(30).pulled == 20_000
-    # one commit of a hundred rows; a page at once would be a second
+    assert pulled(30).pulled == count
+    # one commit of a hundred rows, or of a megabyte; a page at once would be a second
     assert largest < 0.5
 
 
