@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import threading
 import time
@@ -77,6 +78,7 @@ def run(bench: Bench) -> None:
 
 def measure(url: str, path: Path, rows: int, text: int) -> Found:
     """Pushes at a steady rate, at first alone, then beside the pull."""
+    os.sync()  # the disk still writes what was measured before
     engine = create_sync_engine(
         base_url=url,
         entities={"notes": "/notes", "mine": "/mine"},
