@@ -58,12 +58,14 @@ class Heartbeats:
         age_s = -1.0 if sent is None else now - sent
         return max(0.0, _RECENT * self._interval_s - age_s) if age_s >= 0 else 0.0
 
-    def keep(self) -> tuple[Json, Known]:
-        """Composes the heartbeat and puts it in place of the one that was to be sent."""
+    def keep(self) -> tuple[Json, Known, float]:
+        """Composes the heartbeat and puts it in place of the one that was to be sent. Returns it,
+        what is known of the record at the server, and the wall clock's time.
+        """
         described, key = self._describe(), self._device.key()
         device, install = self._device.identity()
 
-        def put(work: UnitOfWork) -> tuple[Json, Known]:
+        def put(work: UnitOfWork) -> tuple[Json, Known, float]:
             row = read_value(work.tx, HEARTBEAT)
             # it increases also if the store was restored from a backup
             beat = max(row.get("beat", 0) + 1, int(work.now))
@@ -72,7 +74,7 @@ class Heartbeats:
             if key is not None:
                 record = with_signature(key, record, self._entity.config.id_field)
             write_value(work, HEARTBEAT, {**row, "beat": beat, "record": record})
-            return record, Known(*row.get("known", ()))
+            return record, Known(*row.get("known", ())), work.now
 
         return self._state.write(put)
 
@@ -80,7 +82,7 @@ class Heartbeats:
         """Sends a fresh heartbeat; ``None`` if the server took it, else the seconds that it asked
         to wait (0: none).
         """
-        record, known = self.keep()
+        record, known, composed = self.keep()
         device, beat = str(record[self._entity.config.id_field]), record["beat"]
         key = f"{device}-{beat}"
         answer, known = self._writer.put(self._entity.name, device, record, key, known)
@@ -90,7 +92,7 @@ class Heartbeats:
             row = read_value(work.tx, HEARTBEAT)
             row["known"] = list(known)
             if taken:
-                row["sent"] = work.now
+                row["sent"] = composed  # so the next one is due at its time, however long this took
                 if row.get("beat") == beat:
                     row.pop("record", None)
             write_value(work, HEARTBEAT, row)

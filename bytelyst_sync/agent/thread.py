@@ -126,8 +126,9 @@ class DeviceAgent(BackgroundThread):
             if others_s > 0.0:
                 self._report_at = now + others_s
             elif self._may_send():
+                turn = self._next_turn()
                 asked_s = self._heartbeats.send()
-                self._report_at = max(self._next_turn(), now + (asked_s or 0.0))
+                self._report_at = max(turn, now + (asked_s or 0.0))
             else:
                 if now >= self._kept_until:
                     self._heartbeats.keep()

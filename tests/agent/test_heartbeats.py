@@ -241,6 +241,15 @@ def test_a_token_that_has_expired_is_renewed(
     assert engine.flush(PATIENCE_S).success
 
 
+def test_a_slow_send_does_not_put_off_the_next_heartbeat(
+    new_device: Callable[..., SyncEngine], wire: Server, clock: ManualClock, eventually: Eventually
+) -> None:
+    slow = iter([INTERVAL_S * 1.2])
+    wire.answers["fleet"] = lambda _: clock.advance(next(slow, 0.0))
+    new_device().start()
+    eventually(lambda: len(wire.written("fleet")) == 2)
+
+
 # --- the option
 
 
