@@ -1,7 +1,6 @@
 """What a program may rely on: names, signatures, and an import that costs little."""
 
 import inspect
-import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import bytelyst_sync
 from bytelyst_sync import SyncConfig, SyncEngine
 from bytelyst_sync.config.keywords import EngineSettings
 from bytelyst_sync.model import Json
+from tests.interpreter import plain_environment
 
 ROOT = Path(__file__).parents[1]
 IMPORT_SHARE = 0.7
@@ -178,11 +178,10 @@ def run_fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], list[
     """Runs a program in a fresh interpreter that measures nothing but itself."""
     compiled = tmp_path_factory.mktemp("compiled")
     environ = {
-        name: text
-        for name, text in os.environ.items()
-        if not name.startswith(("COVERAGE_", "COV_", "PYTHON"))
+        **plain_environment(),
+        "PYTHONPATH": str(ROOT),
+        "PYTHONPYCACHEPREFIX": str(compiled),
     }
-    environ |= {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": str(compiled)}
 
     def run(text: str) -> list[str]:
         done = subprocess.run(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from bytelyst_sync import testing
+from tests.interpreter import plain_environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,6 +42,7 @@ def run(text: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", text],
         cwd=ROOT,
+        env=plain_environment(),
         capture_output=True,
         text=True,
         timeout=50,
