@@ -37,6 +37,8 @@ __all__ = ["OvertakenError", "PageCommits"]
 T = TypeVar("T")
 _ROWS_PER_COMMIT = 100
 _CHARS_PER_COMMIT = 256 * 1024
+_LARGE_CHARS = 64 * 1024
+"""After a commit of more than this, the pull rests, so that pushes that wait come first."""
 
 
 class OvertakenError(Exception):
@@ -108,7 +110,9 @@ class PageCommits:
             progress = new
             if following is None:
                 return progress
-            let_others_run(sum(len(row.text or "") for row in chunk))
+            chars = sum(len(row.text or "") for row in chunk)
+            if chars > _LARGE_CHARS:
+                let_others_run(chars)
             check()
             chunk = following
 
