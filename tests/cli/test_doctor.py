@@ -230,7 +230,9 @@ def test_a_store_that_others_can_read(
 
 
 @posix
-@pytest.mark.skipif(os.name == "posix" and os.geteuid() != 0, reason="only root can give away")
+@pytest.mark.skipif(
+    os.name == "posix" and os.geteuid() != 0, reason="only root can give a file away"
+)
 def test_a_lock_of_another_user(doctor: Callable[..., Report], store: Path) -> None:
     os.chown(store.with_name(store.name + ".lock"), 12345, -1)
     message, remedy = doctor(code=0).at("warn", "permissions")

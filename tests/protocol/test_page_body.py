@@ -133,6 +133,12 @@ def test_a_row_of_too_many_values_is_skipped(row: str) -> None:
     assert "values" in seen[1].reason
 
 
+def test_a_row_of_too_many_values_is_skipped_after_a_large_row_of_few() -> None:
+    """The values ahead are counted again whenever more text was decoded."""
+    _, seen = read(f'{{"items":["{"x" * 3_000_000}",[{"[]," * 1_500_000}1],2]}}')
+    assert [type(each) for each in seen] == [str, Unreadable, int]
+
+
 HOSTILE_ROWS = {
     "lists that are never closed": "[" * 1_200_000,
     "a deep list of empty lists": "[" * 300 + "[]," * 1_200_000 + "1" + "]" * 300,

@@ -10,6 +10,7 @@ import pytest
 from bytelyst_sync import Dialect, MemoryStorage
 from bytelyst_sync.http.transport import Response
 from bytelyst_sync.model import Json
+from bytelyst_sync.pull import page_commits
 from bytelyst_sync.storage.base import Transaction
 from bytelyst_sync.storage.schema import RECORDS
 from tests.conftest import Scripted
@@ -162,21 +163,30 @@ def test_a_number_goes_back_as_the_server_wrote_it(
 
 
 @pytest.mark.parametrize(
-    ("lengths", "parts"),
+    ("lengths", "parts", "rests"),
     [
-        pytest.param([0] * 250, [100, 100, 50], id="small rows, a hundred at a time"),
-        pytest.param([100_000] * 5, [2, 2, 1], id="larger rows, a quarter of a megabyte"),
-        pytest.param([0, 0, 600_000, 0, 600_000], [2, 1, 1, 1], id="one that is larger, alone"),
+        pytest.param([0] * 250, [100, 100, 50], 0, id="small rows, a hundred at a time"),
+        pytest.param([100_000] * 5, [2, 2, 1], 2, id="larger rows, a quarter of a megabyte"),
+        pytest.param([0, 0, 600_000, 0, 600_000], [2, 1, 1, 1], 1, id="one that is larger, alone"),
     ],
 )
 def test_a_page_is_committed_in_parts_of_a_bounded_size(
-    new_engine: NewEngine, scripted: type[Scripted], lengths: list[int], parts: list[int]
+    new_engine: NewEngine,
+    scripted: type[Scripted],
+    monkeypatch: pytest.MonkeyPatch,
+    lengths: list[int],
+    parts: list[int],
+    rests: int,
 ) -> None:
-    """A push waits for one part at most, so the largest rows bound it, not the average ones."""
+    """A push waits for one part at most, so the largest rows bound it, not the average ones. After
+    a large part, pushes that wait come first.
+    """
+    rested: list[int] = []
+    monkeypatch.setattr(page_commits, "let_others_run", rested.append)
     rows = [json.dumps({"id": str(n), "text": "x" * size}) for n, size in enumerate(lengths)]
     storage = Counting()
     engine = new_engine(
         transport=scripted(body(*rows, cursor="1", has_more=False)), storage=storage
     )
     assert engine.pull().pulled == len(lengths)
-    assert storage.added == parts
+    assert (storage.added, len(rested)) == (parts, rests)
